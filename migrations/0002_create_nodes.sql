@@ -1,0 +1,30 @@
+-- The fleet: one row for each pinner with its Kubo.
+
+create table nodes (
+    id uuid primary key,
+    name text not null unique,
+    zone text not null default '',
+    -- What was asked for, and by which request.
+    scheduling text not null default 'Active' check (scheduling in ('Active', 'Cordoned', 'Drained')),
+    request_token text,
+    reason text,
+    scheduling_since timestamptz not null default now(),
+    -- Placements on the node when its drain was asked for: the whole, of which the rest is progress.
+    drain_total bigint,
+    -- What the pinner last said of itself and its Kubo.
+    peer_id text,
+    addresses text[] not null default '{}',
+    kubo_ready boolean not null default false,
+    capacity bigint not null default 1 check (capacity >= 0),
+    seen timestamptz not null default now(),
+    created timestamptz not null default now()
+);
+
+-- Not a tenant's table: placement and delegates need it in every request.
+grant select on nodes to anchorage_api, anchorage_worker, anchorage_metrics;
+grant insert, update on nodes to anchorage_worker;
+
+-- A node that has not been seen for this long takes no new placements.
+create function presence_ttl() returns interval
+language sql immutable parallel safe set search_path = pg_catalog, pg_temp
+as $$ select interval '30 seconds' $$;

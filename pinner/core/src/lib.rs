@@ -1,0 +1,25 @@
+//! The rules of Anchorage, without input or output.
+//!
+//! Everything here is a function over plain data: no clock, no chance, no network, no database. The crate
+//! `anchorage` reads the world, asks these functions what to do, and does it. In reading order:
+//!
+//! - [`id`]: identifiers of orgs, pins, nodes and tokens.
+//! - [`content`]: a CID as submitted, and the key under which its content is held once for all orgs.
+//! - [`pin`]: what a client may ask for, parsed; the four statuses.
+//! - [`filter`]: the query of a list of pins, parsed.
+//! - [`address`]: which network addresses may be dialled or handed out.
+//! - [`placement`]: which nodes hold a content.
+//! - [`retry`]: what follows a failed attempt.
+//! - [`scope`]: what a token may do.
+
+pub mod address;
+pub mod content;
+pub mod filter;
+pub mod id;
+pub mod invalid;
+pub mod pin;
+pub mod placement;
+pub mod retry;
+pub mod scope;
+
+pub use invalid::Invalid;
