@@ -1,0 +1,49 @@
+# Everything that people and CI do here, one word each. "make help" lists it.
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/anchorage
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+
+LAB := e2e/lab/lab
+NODES ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast dev bench lint fmt crds images tools clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: ## Kind cluster, helm install, a file pinned through the Ingress, a node drained: all of it shown
+	@e2e/run demo
+
+test: ## Everything that CI checks, the end-to-end tests on kind included
+	@e2e/run test
+
+test-fast: ## Unit and scenario tests only
+	@e2e/run test-fast
+
+dev: tools ## The whole service on this machine, without Kubernetes; NODES=3 for a fleet
+	cargo run --locked -p anchorage -- dev --nodes $(NODES)
+
+bench: ## The benches
+	@echo 'There are no benches in this version. What they will measure is in ARCHITECTURE.md.'
+
+lint: ## Clippy, formatting, dependencies and licences, shell scripts
+	@e2e/run lint
+
+fmt: ## Format the Rust code
+	cargo fmt --all
+
+crds: ## Write crds/ from the Rust types
+	cargo run --locked -q -p anchorage-operator -- crds --write crds
+
+images: ## Build the release images anchorage/anchorage and anchorage/anchorage-operator
+	$(LAB) deps
+	e2e/images/build
+
+tools: ## Kubo, nats-server, Postgres, etcd and kube-apiserver, into the user's cache
+	$(LAB) tools
+
+clean: ## Delete the kind cluster and what cargo built; what was downloaded and made for the lab stays in the cache
+	$(LAB) down
+	cargo clean
+	@echo 'The rest is in $(CACHE).'
