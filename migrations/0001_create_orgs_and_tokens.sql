@@ -4,7 +4,6 @@
 -- security; the tenant is the transaction's setting anchorage.org. The owner's own policies let through the
 -- functions below that are marked "security definer"; no service role is a member of the owner.
 
-revoke all on schema public from public;
 grant usage on schema public to anchorage_api, anchorage_worker, anchorage_metrics;
 
 -- The org of this transaction, or null. Unset, empty (what is left after a commit) and malformed settings all
@@ -44,7 +43,7 @@ create table signing_keys (
 create unique index signing_keys_active on signing_keys (state) where state = 'active';
 grant select on signing_keys to anchorage_api;
 
-insert into signing_keys (kid, state) values ('k' || replace(gen_random_uuid()::text, '-', ''), 'active')
+insert into signing_keys (kid, state) values (replace(gen_random_uuid()::text, '-', ''), 'active')
 on conflict do nothing;
 
 -- A record of every token that was minted; the token itself is nowhere stored. Platform tokens have no org.

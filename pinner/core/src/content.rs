@@ -23,8 +23,7 @@ type Cid = CidGeneric<128>;
 const IDENTITY: u64 = 0x00;
 /// Multihash codes that Kubo accepts (boxo `verifcid`), by the multicodec table: sha1, sha2-256, sha2-512,
 /// sha3-512…224, shake-256, keccak-224…512, blake3, dbl-sha2-256.
-const HASHES: [u64; 14] =
-    [0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x56];
+const HASHES: [u64; 14] = [0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x56];
 /// blake2b and blake2s of at least 160 bits.
 const BLAKE2B: std::ops::RangeInclusive<u64> = 0xb214..=0xb240;
 const BLAKE2S: std::ops::RangeInclusive<u64> = 0xb254..=0xb260;
@@ -75,7 +74,9 @@ impl ContentKey {
         let (code, size) = (hash.code(), hash.digest().len());
         match code {
             IDENTITY if size > IDENTITY_DIGEST_MAX => {
-                return Err(format!("carries {size} bytes inline; an identity CID holds at most {IDENTITY_DIGEST_MAX}"));
+                return Err(format!(
+                    "carries {size} bytes inline; an identity CID holds at most {IDENTITY_DIGEST_MAX}"
+                ));
             }
             IDENTITY => {}
             _ if !HASHES.contains(&code) && !BLAKE2B.contains(&code) && !BLAKE2S.contains(&code) => {

@@ -205,11 +205,24 @@ mod tests {
         let twice = format!("{V1},{V1}");
         let long = "x".repeat(256);
         let cases = [
-            ("cid", ""), ("cid", "x"), ("cid", eleven.as_str()), ("cid", twice.as_str()),
-            ("status", ""), ("status", "done"), ("status", "pinned,pinned"),
-            ("match", "fuzzy"), ("name", long.as_str()), ("before", "yesterday"), ("after", "2026-13-01T00:00:00Z"),
-            ("limit", "0"), ("limit", "1001"), ("limit", "-1"), ("limit", "ten"),
-            ("meta", "map[a:b]"), ("meta", r#"{"a":1}"#), ("meta", "[]"),
+            ("cid", ""),
+            ("cid", "x"),
+            ("cid", eleven.as_str()),
+            ("cid", twice.as_str()),
+            ("status", ""),
+            ("status", "done"),
+            ("status", "pinned,pinned"),
+            ("match", "fuzzy"),
+            ("name", long.as_str()),
+            ("before", "yesterday"),
+            ("after", "2026-13-01T00:00:00Z"),
+            ("limit", "0"),
+            ("limit", "1001"),
+            ("limit", "-1"),
+            ("limit", "ten"),
+            ("meta", "map[a:b]"),
+            ("meta", r#"{"a":1}"#),
+            ("meta", "[]"),
         ];
         for (field, value) in cases {
             assert_eq!(Filter::parse([(field, value)]).unwrap_err().field, field, "{field}={value}");

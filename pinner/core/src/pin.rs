@@ -49,9 +49,10 @@ impl FromStr for Status {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
-            Invalid::new("status", format!("{text:?} is none of queued, pinning, pinned, failed"))
-        })
+        Self::ALL
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or_else(|| Invalid::new("status", format!("{text:?} is none of queued, pinning, pinned, failed")))
     }
 }
 

@@ -47,11 +47,8 @@ impl RetryPolicy {
 mod tests {
     use super::*;
 
-    const POLICY: RetryPolicy = RetryPolicy {
-        base: Duration::from_secs(5),
-        max: Duration::from_secs(60),
-        deadline: Duration::from_secs(600),
-    };
+    const POLICY: RetryPolicy =
+        RetryPolicy { base: Duration::from_secs(5), max: Duration::from_secs(60), deadline: Duration::from_secs(600) };
 
     #[test]
     fn waits_double_up_to_the_bound() {

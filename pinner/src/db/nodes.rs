@@ -1,0 +1,176 @@
+//! The fleet's nodes: registration, heartbeat, what was asked of them.
+
+use super::{PlatformTx, WorkerTx};
+use pinner_core::id::NodeId;
+use sqlx::{FromRow, PgConnection};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// A node as the database knows it.
+#[derive(Debug, Clone, FromRow)]
+pub struct NodeRow {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name: the PinNode's.
+    pub name: String,
+    /// Its zone, empty when unknown.
+    pub zone: String,
+    /// `Active`, `Cordoned` or `Drained`: what was asked for.
+    pub scheduling: String,
+    /// Which request asked for it.
+    pub request_token: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Since when.
+    pub scheduling_since: OffsetDateTime,
+    /// Placements when the drain began.
+    pub drain_total: Option<i64>,
+    /// Kubo's peer id, once known.
+    pub peer_id: Option<String>,
+    /// Kubo's addresses that clients and the fleet may dial, each ending in `/p2p/…`.
+    pub addresses: Vec<String>,
+    /// Whether Kubo answered when the pinner last looked.
+    pub kubo_ready: bool,
+    /// Its share of the data, in bytes or any common unit.
+    pub capacity: i64,
+    /// When the pinner last said anything.
+    pub seen: OffsetDateTime,
+    /// Whether that is recent enough to be given work.
+    pub live: bool,
+}
+
+/// What a pinner says of itself.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    /// Kubo's peer id; none keeps the last one.
+    pub peer_id: Option<String>,
+    /// Kubo's addresses; empty keeps the last ones.
+    pub addresses: Vec<String>,
+    /// Whether Kubo answers.
+    pub kubo_ready: bool,
+}
+
+/// How many placements a node has in each status.
+#[derive(Debug, Clone, Default, FromRow)]
+pub struct PlacementCounts {
+    /// Waiting for the node.
+    pub queued: i64,
+    /// Being fetched.
+    pub pinning: i64,
+    /// Held.
+    pub pinned: i64,
+    /// Given up.
+    pub failed: i64,
+    /// Being let go.
+    pub unpinning: i64,
+    /// Bytes that pins of the node reported while they were fetched.
+    pub bytes: i64,
+}
+
+const COLUMNS: &str = "id, name, zone, scheduling, request_token, reason, scheduling_since, drain_total, peer_id, \
+    addresses, kubo_ready, capacity, seen, seen > now() - presence_ttl() as live";
+
+/// Gives the node of that name its id, and takes note of its zone. `id` is used when the name is new.
+pub async fn register(tx: &mut WorkerTx, id: NodeId, name: &str, zone: &str) -> sqlx::Result<NodeId> {
+    let id: Uuid = sqlx::query_scalar(
+        "insert into nodes (id, name, zone) values ($1, $2, $3)
+         on conflict (name) do update set zone = excluded.zone, seen = now()
+         returning id",
+    )
+    .bind(id.uuid())
+    .bind(name)
+    .bind(zone)
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(NodeId::from_uuid(id))
+}
+
+/// Says that the node lives, and how its Kubo is.
+pub async fn heartbeat(tx: &mut WorkerTx, node: NodeId, beat: &Heartbeat) -> sqlx::Result<()> {
+    sqlx::query(
+        "update nodes
+         set seen = now(), kubo_ready = $2, peer_id = coalesce($3, peer_id),
+             addresses = case when cardinality($4::text[]) > 0 then $4 else addresses end
+         where id = $1",
+    )
+    .bind(node.uuid())
+    .bind(beat.kubo_ready)
+    .bind(&beat.peer_id)
+    .bind(&beat.addresses)
+    .execute(&mut **tx)
+    .await
+    .map(|_| ())
+}
+
+/// Says that the node is going: it takes no new placements until it is seen again.
+pub async fn leave(tx: &mut WorkerTx, node: NodeId) -> sqlx::Result<()> {
+    sqlx::query("update nodes set seen = '-infinity', kubo_ready = false where id = $1")
+        .bind(node.uuid())
+        .execute(&mut **tx)
+        .await
+        .map(|_| ())
+}
+
+/// Every node, by name.
+pub async fn list(tx: &mut PlatformTx) -> sqlx::Result<Vec<NodeRow>> {
+    sqlx::query_as(sqlx::AssertSqlSafe(format!("select {COLUMNS} from nodes order by name"))).fetch_all(&mut **tx).await
+}
+
+/// Every node, by name, as the pinner's own work sees them.
+pub async fn fleet(tx: &mut WorkerTx) -> sqlx::Result<Vec<NodeRow>> {
+    sqlx::query_as(sqlx::AssertSqlSafe(format!("select {COLUMNS} from nodes order by name"))).fetch_all(&mut **tx).await
+}
+
+/// One node by name.
+pub async fn find(tx: &mut WorkerTx, name: &str) -> sqlx::Result<Option<NodeRow>> {
+    sqlx::query_as(sqlx::AssertSqlSafe(format!("select {COLUMNS} from nodes where name = $1")))
+        .bind(name)
+        .fetch_optional(&mut **tx)
+        .await
+}
+
+/// Asks for a scheduling. Asking for what is already asked for by the same request changes nothing.
+/// `false` when there is no such node.
+pub async fn schedule(
+    tx: &mut WorkerTx,
+    name: &str,
+    scheduling: &str,
+    request_token: Option<&str>,
+    reason: Option<&str>,
+) -> sqlx::Result<bool> {
+    sqlx::query(
+        "update nodes n
+         set scheduling = $2, request_token = $3, reason = $4,
+             scheduling_since = case when n.scheduling = $2 then n.scheduling_since else now() end,
+             drain_total = case
+                 when $2 <> 'Drained' then null
+                 when n.scheduling = 'Drained' then n.drain_total
+                 else (select count(*) from placements p where p.node_id = n.id)
+             end
+         where name = $1",
+    )
+    .bind(name)
+    .bind(scheduling)
+    .bind(request_token)
+    .bind(reason)
+    .execute(&mut **tx)
+    .await
+    .map(|done| done.rows_affected() > 0)
+}
+
+/// What is on a node, read in the caller's transaction.
+pub async fn placements(connection: &mut PgConnection, node: NodeId) -> sqlx::Result<PlacementCounts> {
+    sqlx::query_as(
+        "select
+            count(*) filter (where status = 'queued') as queued,
+            count(*) filter (where status = 'pinning') as pinning,
+            count(*) filter (where status = 'pinned') as pinned,
+            count(*) filter (where status = 'failed') as failed,
+            count(*) filter (where status = 'unpinning') as unpinning,
+            coalesce(sum(bytes), 0)::bigint as bytes
+         from placements where node_id = $1",
+    )
+    .bind(node.uuid())
+    .fetch_one(connection)
+    .await
+}

@@ -1,0 +1,77 @@
+//! Orgs, the record of minted tokens, and which signing keys exist.
+
+use super::PlatformTx;
+use pinner_core::id::{OrgId, TokenId};
+use sqlx::FromRow;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// A tenant.
+#[derive(Debug, Clone, FromRow)]
+pub struct OrgRow {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name, unique in the cluster.
+    pub name: String,
+    /// When it was created.
+    pub created: OffsetDateTime,
+}
+
+/// What creating an org came to.
+#[derive(Debug, Clone, FromRow)]
+pub struct CreatedOrg {
+    /// Its id, also when it was there already.
+    pub id: Uuid,
+    /// When it was created.
+    pub created: OffsetDateTime,
+    /// Whether this call created it.
+    pub is_new: bool,
+}
+
+/// A signing key's public half: its name and what it is good for.
+#[derive(Debug, Clone, FromRow)]
+pub struct SigningKeyRow {
+    /// Its name, in each token's header.
+    pub kid: String,
+    /// `next`, `active`, `verify-only` or `retired`.
+    pub state: String,
+}
+
+/// Creates an org, or finds the one of that name.
+pub async fn create(tx: &mut PlatformTx, id: OrgId, name: &str) -> sqlx::Result<CreatedOrg> {
+    sqlx::query_as("select id, created, is_new from admin_create_org($1, $2)")
+        .bind(id.uuid())
+        .bind(name)
+        .fetch_one(&mut **tx)
+        .await
+}
+
+/// All orgs, by name.
+pub async fn list(tx: &mut PlatformTx) -> sqlx::Result<Vec<OrgRow>> {
+    sqlx::query_as("select id, name, created from admin_list_orgs()").fetch_all(&mut **tx).await
+}
+
+/// Records a token that is about to be handed out.
+pub async fn record_token(
+    tx: &mut PlatformTx,
+    id: TokenId,
+    org: Option<OrgId>,
+    scopes: &[String],
+    kid: &str,
+    expires: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query("select admin_record_token($1, $2, $3, $4, $5)")
+        .bind(id.uuid())
+        .bind(org.map(|org| org.uuid()))
+        .bind(scopes)
+        .bind(kid)
+        .bind(expires)
+        .execute(&mut **tx)
+        .await
+        .map(|_| ())
+}
+
+/// Every key that signs or verifies tokens.
+pub async fn signing_keys(tx: &mut PlatformTx) -> sqlx::Result<Vec<SigningKeyRow>> {
+    sqlx::query_as("select kid, state from signing_keys where state <> 'retired'").fetch_all(&mut **tx).await
+}

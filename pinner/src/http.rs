@@ -1,0 +1,112 @@
+//! The HTTP surface: the pinning API, the admin API, probes, the description of all of it.
+
+pub mod admin;
+pub mod auth;
+pub mod detached;
+pub mod error;
+pub mod health;
+pub mod metrics;
+pub mod openapi;
+pub mod pins;
+pub mod wire;
+
+use crate::service::Service;
+use actix_web::{
+    App, HttpResponse, HttpServer,
+    body::MessageBody,
+    dev::{Server, ServiceRequest, ServiceResponse},
+    middleware::{Next, from_fn},
+    web,
+};
+use error::ApiError;
+use std::{net::TcpListener, sync::Arc, time::Duration, time::Instant};
+
+/// The largest body of a request, in bytes, after decompression.
+const BODY_MAX: usize = 1024 * 1024;
+/// How long a client may take to send its request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Threads that parse and answer; the work behind them runs elsewhere.
+const WORKERS: usize = 2;
+
+/// The whole route table.
+fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(
+            web::resource("/pins")
+                .route(web::get().to(pins::list))
+                .route(web::post().to(pins::create))
+                .default_service(web::to(method_not_allowed)),
+        )
+        .service(
+            web::resource("/pins/{requestid}")
+                .route(web::get().to(pins::read))
+                .route(web::post().to(pins::replace))
+                .route(web::delete().to(pins::delete))
+                .default_service(web::to(method_not_allowed)),
+        )
+        .route("/admin/v1/nodes", web::get().to(admin::nodes::list))
+        .route("/admin/v1/nodes/{node}", web::get().to(admin::nodes::read))
+        .route("/admin/v1/nodes/{node}/scheduling", web::put().to(admin::nodes::schedule))
+        .route("/admin/v1/nodes/{node}/cordon", web::post().to(admin::nodes::cordon))
+        .route("/admin/v1/nodes/{node}/uncordon", web::post().to(admin::nodes::uncordon))
+        .route("/admin/v1/nodes/{node}/drain", web::post().to(admin::nodes::drain))
+        .service(
+            web::resource("/admin/v1/orgs")
+                .route(web::get().to(admin::orgs::list))
+                .route(web::post().to(admin::orgs::create))
+                .default_service(web::to(method_not_allowed)),
+        )
+        .route("/admin/v1/tokens", web::post().to(admin::tokens::mint))
+        .route("/openapi.json", web::get().to(openapi::document))
+        .route("/livez", web::get().to(health::livez))
+        .route("/readyz", web::get().to(health::readyz))
+        .default_service(web::to(not_found));
+}
+
+/// Serves the API on a socket that is bound already. Ends gracefully when its handle is told to stop.
+pub fn serve(service: Arc<Service>, listener: TcpListener, grace: Duration) -> std::io::Result<Server> {
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::Data::from(Arc::clone(&service)))
+            .app_data(web::PayloadConfig::new(BODY_MAX))
+            .wrap(from_fn(observe))
+            .configure(routes)
+    })
+    .workers(WORKERS)
+    .client_request_timeout(HEAD_TIMEOUT)
+    .shutdown_timeout(grace.as_secs())
+    .disable_signals()
+    .listen(listener)?;
+    Ok(server.run())
+}
+
+async fn not_found() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::not_found("there is nothing at this path; see /openapi.json"))
+}
+
+async fn method_not_allowed() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::MethodNotAllowed)
+}
+
+/// Counts and times every request under its route.
+async fn observe(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let started = Instant::now();
+    let method = match request.method().as_str() {
+        method @ ("GET" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "HEAD") => method.to_owned(),
+        _ => "other".to_owned(),
+    };
+    let service = request.app_data::<web::Data<Service>>().cloned();
+    let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
+    let answer = next.call(request).await;
+    if let Some(service) = service {
+        let status = match &answer {
+            Ok(response) => response.status(),
+            Err(error) => error.as_response_error().status_code(),
+        };
+        service.metrics.request(&method, &route, status.as_u16(), started.elapsed().as_secs_f64());
+    }
+    answer
+}

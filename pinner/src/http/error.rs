@@ -1,0 +1,132 @@
+//! The only place that turns errors into HTTP: `{"error":{"reason":"MACHINE_CODE","details":"text"}}`.
+//!
+//! A 4xx says what the client can change; a 5xx says nothing about our insides and is in the log.
+
+use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
+use pinner_core::Invalid;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Every way in which a request is not answered as it wished.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The request breaks a rule.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The request cannot be read.
+    #[error("{0}")]
+    BadRequest(String),
+    /// No valid token.
+    #[error("a valid token is needed: send the header `Authorization: Bearer TOKEN`")]
+    Unauthorized,
+    /// A valid token that may not do this.
+    #[error("{0}")]
+    Forbidden(String),
+    /// Nothing there, or somebody else's.
+    #[error("{0}")]
+    NotFound(String),
+    /// The path is right, the method is not.
+    #[error("this path does not take this method; see /openapi.json")]
+    MethodNotAllowed,
+    /// Too many bytes.
+    #[error("the request's body is larger than 1 MiB")]
+    TooLarge,
+    /// Not now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Our fault.
+    #[error("an error inside the service; it has been logged")]
+    Internal,
+}
+
+impl ApiError {
+    /// Nothing there.
+    pub fn not_found(details: &str) -> Self {
+        Self::NotFound(details.to_owned())
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) | Self::BadRequest(_) => "BAD_REQUEST",
+            Self::Unauthorized => "UNAUTHORIZED",
+            Self::Forbidden(_) => "FORBIDDEN",
+            Self::NotFound(_) => "NOT_FOUND",
+            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::TooLarge => "PAYLOAD_TOO_LARGE",
+            Self::Unavailable(_) => "SERVICE_UNAVAILABLE",
+            Self::Internal => "INTERNAL_SERVER_ERROR",
+        }
+    }
+}
+
+/// A database that is away is a matter of time; anything else it says is our fault.
+impl From<sqlx::Error> for ApiError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+                tracing::warn!(%error, "a request could not reach the database");
+                Self::Unavailable("the database does not answer; try again".into())
+            }
+            sqlx::Error::Database(ref refusal) if is_passing(refusal.code().as_deref()) => {
+                tracing::warn!(%error, "the database gave a request up");
+                Self::Unavailable("the database is busy or restarting; try again".into())
+            }
+            error => {
+                tracing::error!(%error, "a statement failed");
+                Self::Internal
+            }
+        }
+    }
+}
+
+/// SQLSTATE codes that mean "later": connection and resource trouble, shutdown, timeout, deadlock.
+fn is_passing(code: Option<&str>) -> bool {
+    let Some(code) = code else { return false };
+    code.starts_with("08")
+        || code.starts_with("53")
+        || code.starts_with("57")
+        || code.starts_with("40")
+        || code == "25P03"
+}
+
+/// The body of every error.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Failure {
+    /// What went wrong.
+    pub error: FailureError,
+}
+
+/// What went wrong.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FailureError {
+    /// For programs: one of a fixed set.
+    #[schema(example = "BAD_REQUEST")]
+    pub reason: String,
+    /// For people: what to change.
+    pub details: String,
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::Invalid(_) | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        match self {
+            Self::Unauthorized => response.insert_header((header::WWW_AUTHENTICATE, "Bearer")),
+            Self::Unavailable(_) => response.insert_header((header::RETRY_AFTER, "2")),
+            _ => &mut response,
+        };
+        response.json(Failure { error: FailureError { reason: self.reason().to_owned(), details: self.to_string() } })
+    }
+}

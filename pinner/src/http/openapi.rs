@@ -1,0 +1,65 @@
+//! `/openapi.json`: the description of the API, made from the handlers.
+
+use super::{admin, error, health, pins, wire};
+use actix_web::HttpResponse;
+use std::collections::BTreeMap;
+use utoipa::{
+    Modify, OpenApi, ToSchema,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+
+/// What a client sends to pin something. Only described here; it is parsed by `pinner_core::pin`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a description; requests are parsed into pinner_core::pin::RawPin")]
+pub struct PinRequest {
+    /// The CID to pin.
+    #[schema(example = "bafybeie5nqv6kd3qnfjupgvz34woh3oksc3iau6abmyajn7qvtf6d2ho34")]
+    cid: String,
+    /// A label, at most 255 characters.
+    #[schema(max_length = 255)]
+    name: Option<String>,
+    /// Peers that have the content. Those that cannot be used are left out, never refused.
+    origins: Option<Vec<String>>,
+    /// At most 1,000 pairs and 16 KiB.
+    meta: Option<BTreeMap<String, String>>,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Anchorage", description = "A multi-tenant IPFS pinning service. `/pins` is the IPFS Pinning Services API 1.0.0."),
+    paths(
+        pins::list, pins::create, pins::read, pins::replace, pins::delete,
+        admin::nodes::list, admin::nodes::read, admin::nodes::schedule,
+        admin::nodes::cordon, admin::nodes::uncordon, admin::nodes::drain,
+        admin::orgs::list, admin::orgs::create, admin::tokens::mint,
+        health::livez, health::readyz,
+    ),
+    components(schemas(error::Failure, wire::PinStatus, wire::PinResults)),
+    modifiers(&BearerToken),
+    tags(
+        (name = "pins", description = "The IPFS Pinning Services API"),
+        (name = "admin", description = "For whoever runs the platform"),
+        (name = "probes", description = "For Kubernetes"),
+    )
+)]
+struct Document;
+
+struct BearerToken;
+
+impl Modify for BearerToken {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(token));
+    }
+}
+
+/// The description as JSON, for `anchorage openapi`.
+pub fn json() -> String {
+    Document::openapi().to_pretty_json().expect("the description can be written as JSON")
+}
+
+/// The description.
+pub async fn document() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(json())
+}

@@ -1,0 +1,180 @@
+//! The five operations of the pinning API. What they mean is in `crate::accept` and the database; here they are read
+//! and answered.
+
+use super::{
+    auth::{Reader, Writer},
+    detached::detached,
+    error::ApiError,
+    wire::{PinResults, PinStatus},
+};
+use crate::{accept, db::pins, service::Service};
+use actix_web::{HttpRequest, HttpResponse, web};
+use pinner_core::{
+    filter::Filter,
+    id::PinId,
+    pin::{NewPin, RawPin},
+};
+use std::{collections::HashMap, sync::Arc};
+use uuid::Uuid;
+
+type Body = Result<web::Bytes, actix_web::Error>;
+
+/// A JSON body, or an error that says where it goes wrong.
+pub(super) fn json<T: serde::de::DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+    let bytes = body.map_err(|error| match error.as_response_error().status_code().as_u16() {
+        413 => ApiError::TooLarge,
+        _ => ApiError::BadRequest(format!("the request's body cannot be read: {error}")),
+    })?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| ApiError::BadRequest(format!("the body is not the JSON expected here: {error}")))
+}
+
+/// An id of no known form is nobody's pin.
+fn request_id(path: &web::Path<String>) -> Result<PinId, ApiError> {
+    path.parse().map_err(|_| no_such_pin())
+}
+
+fn no_such_pin() -> ApiError {
+    ApiError::not_found("there is no pin with this requestid")
+}
+
+/// Lists the org's pins, newest first.
+#[utoipa::path(get, path = "/pins", tag = "pins", operation_id = "getPins", security(("token" = [])),
+    params(
+        ("cid" = Option<String>, Query, description = "Up to 10 CIDs, separated by commas; CIDv0 and CIDv1 are equal"),
+        ("name" = Option<String>, Query, description = "The pin's name", max_length = 255),
+        ("match" = Option<String>, Query, description = "How the name is compared: exact, iexact, partial or ipartial"),
+        ("status" = Option<String>, Query, description = "Statuses, separated by commas; without it, pinned; with a name and without it, all"),
+        ("before" = Option<String>, Query, description = "Created strictly before this RFC 3339 time"),
+        ("after" = Option<String>, Query, description = "Created strictly after this RFC 3339 time"),
+        ("limit" = Option<i32>, Query, description = "Results in the answer", minimum = 1, maximum = 1000),
+        ("meta" = Option<String>, Query, description = "A JSON object of pairs that the pin's meta must contain"),
+    ),
+    responses(
+        (status = 200, description = "The page", body = PinResults),
+        (status = 400, description = "A parameter breaks a rule", body = super::error::Failure),
+        (status = 401, description = "No valid token", body = super::error::Failure),
+        (status = 403, description = "The token lacks a scope", body = super::error::Failure),
+    ))]
+pub async fn list(
+    service: web::Data<Service>,
+    reader: Reader,
+    request: HttpRequest,
+) -> Result<web::Json<PinResults>, ApiError> {
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
+        .map_err(|error| ApiError::BadRequest(format!("the query cannot be read: {error}")))?;
+    let filter = Filter::parse(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())))?;
+    let service = service.into_inner();
+    let work = Arc::clone(&service);
+    detached(&service, async move {
+        let mut tx = work.db.tenant_snapshot(reader.org).await?;
+        let count = pins::count(&mut tx, &filter).await?;
+        let rows = pins::list(&mut tx, &filter).await?;
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        let progress: HashMap<Uuid, _> =
+            pins::progress(&mut tx, &ids).await?.into_iter().map(|progress| (progress.pin_id, progress)).collect();
+        tx.commit().await?;
+        let fleet = &work.ready()?.fleet;
+        let results = rows
+            .into_iter()
+            .map(|row| {
+                let progress = progress.get(&row.id);
+                PinStatus::new(row, progress, fleet)
+            })
+            .collect();
+        Ok(web::Json(PinResults { count, results }))
+    })
+    .await
+}
+
+/// Accepts a pin. The answer is sent after the commit.
+#[utoipa::path(post, path = "/pins", tag = "pins", operation_id = "addPin", security(("token" = [])),
+    request_body(content = inline(super::openapi::PinRequest), content_type = "application/json"),
+    responses(
+        (status = 202, description = "Accepted", body = PinStatus),
+        (status = 400, description = "The pin breaks a rule", body = super::error::Failure),
+        (status = 401, description = "No valid token", body = super::error::Failure),
+        (status = 403, description = "The token lacks a scope", body = super::error::Failure),
+        (status = 413, description = "The body is too large", body = super::error::Failure),
+    ))]
+pub async fn create(service: web::Data<Service>, writer: Writer, body: Body) -> Result<HttpResponse, ApiError> {
+    let pin = NewPin::parse(json::<RawPin>(body)?)?;
+    let service = service.into_inner();
+    let work = Arc::clone(&service);
+    let status = detached(&service, async move { accept::create(&work, writer.org, &pin).await }).await?;
+    Ok(HttpResponse::Accepted().json(status))
+}
+
+/// One pin of the org.
+#[utoipa::path(get, path = "/pins/{requestid}", tag = "pins", operation_id = "getPinByRequestId", security(("token" = [])),
+    params(("requestid" = String, Path, description = "The request's id")),
+    responses(
+        (status = 200, description = "The pin", body = PinStatus),
+        (status = 401, description = "No valid token", body = super::error::Failure),
+        (status = 403, description = "The token lacks a scope", body = super::error::Failure),
+        (status = 404, description = "No such pin of this org", body = super::error::Failure),
+    ))]
+pub async fn read(
+    service: web::Data<Service>,
+    reader: Reader,
+    path: web::Path<String>,
+) -> Result<web::Json<PinStatus>, ApiError> {
+    let id = request_id(&path)?;
+    let service = service.into_inner();
+    let work = Arc::clone(&service);
+    detached(&service, async move {
+        let mut tx = work.db.tenant(reader.org).await?;
+        let row = pins::find(&mut tx, id).await?.ok_or_else(no_such_pin)?;
+        let progress = pins::progress(&mut tx, &[row.id]).await?;
+        tx.commit().await?;
+        Ok(web::Json(PinStatus::new(row, progress.first(), &work.ready()?.fleet)))
+    })
+    .await
+}
+
+/// Replaces a pin by another one in a single step; blocks that both need are never let go.
+#[utoipa::path(post, path = "/pins/{requestid}", tag = "pins", operation_id = "replacePinByRequestId", security(("token" = [])),
+    params(("requestid" = String, Path, description = "The request to replace")),
+    request_body(content = inline(super::openapi::PinRequest), content_type = "application/json"),
+    responses(
+        (status = 202, description = "Accepted, under a new requestid", body = PinStatus),
+        (status = 400, description = "The pin breaks a rule", body = super::error::Failure),
+        (status = 401, description = "No valid token", body = super::error::Failure),
+        (status = 403, description = "The token lacks a scope", body = super::error::Failure),
+        (status = 404, description = "No such pin of this org", body = super::error::Failure),
+        (status = 413, description = "The body is too large", body = super::error::Failure),
+    ))]
+pub async fn replace(
+    service: web::Data<Service>,
+    writer: Writer,
+    path: web::Path<String>,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let id = request_id(&path)?;
+    let pin = NewPin::parse(json::<RawPin>(body)?)?;
+    let service = service.into_inner();
+    let work = Arc::clone(&service);
+    let replaced = detached(&service, async move { accept::replace(&work, writer.org, id, &pin).await }).await?;
+    Ok(HttpResponse::Accepted().json(replaced.ok_or_else(no_such_pin)?))
+}
+
+/// Deletes a pin. The content is let go once no pin of any org holds it.
+#[utoipa::path(delete, path = "/pins/{requestid}", tag = "pins", operation_id = "deletePinByRequestId", security(("token" = [])),
+    params(("requestid" = String, Path, description = "The request's id")),
+    responses(
+        (status = 202, description = "Deleted"),
+        (status = 401, description = "No valid token", body = super::error::Failure),
+        (status = 403, description = "The token lacks a scope", body = super::error::Failure),
+        (status = 404, description = "No such pin of this org", body = super::error::Failure),
+    ))]
+pub async fn delete(
+    service: web::Data<Service>,
+    writer: Writer,
+    path: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let id = request_id(&path)?;
+    let service = service.into_inner();
+    let work = Arc::clone(&service);
+    let deleted = detached(&service, async move { accept::delete(&work, writer.org, id).await }).await?;
+    if deleted { Ok(HttpResponse::Accepted().finish()) } else { Err(no_such_pin()) }
+}

@@ -1,0 +1,144 @@
+//! The objects of the IPFS Pinning Services API 1.0.0, exactly: clients' schema checks fail on any further field,
+//! on null and on values of `info` that are not texts (HAZARDS 20).
+
+use crate::{
+    db::pins::{PinRow, ProgressRow},
+    fleet::Fleet,
+};
+use pinner_core::id::PinId;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use time::{OffsetDateTime, format_description::StaticFormatDescription, macros::format_description};
+use utoipa::ToSchema;
+
+/// RFC 3339 with milliseconds, always three digits, in UTC.
+const TIMESTAMP: StaticFormatDescription =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+/// A page of pins.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PinResults {
+    /// How many pins match the filters, whatever the page.
+    pub count: i64,
+    /// Newest first.
+    pub results: Vec<PinStatus>,
+}
+
+/// A pin request and where it stands.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct PinStatus {
+    /// Identifies the request.
+    #[schema(example = "pin_01h455vb4pex5vsknk084sn02q")]
+    pub requestid: String,
+    /// `queued`, `pinning`, `pinned` or `failed`.
+    pub status: String,
+    /// When the request was accepted, in UTC with milliseconds; unique in the org.
+    #[schema(format = DateTime)]
+    pub created: String,
+    /// What was asked for.
+    pub pin: Pin,
+    /// Addresses of nodes that take the content.
+    pub delegates: Vec<String>,
+    /// More about the status.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub info: BTreeMap<String, String>,
+}
+
+/// What was asked for, as it was asked.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Pin {
+    /// As the client spelled it.
+    pub cid: String,
+    /// A label, at most 255 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Peers that have the content.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<String>,
+    /// Pairs to store with the pin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meta: Option<BTreeMap<String, String>>,
+}
+
+/// Writes a time as every answer does.
+pub fn timestamp(time: OffsetDateTime) -> String {
+    time.to_offset(time::UtcOffset::UTC).format(&TIMESTAMP).expect("years of the database have four digits")
+}
+
+impl PinStatus {
+    /// Puts together what the database knows of a pin.
+    pub fn new(row: PinRow, progress: Option<&ProgressRow>, fleet: &Fleet) -> Self {
+        let placed_on = progress.map_or(&[][..], |progress| &progress.nodes);
+        Self {
+            requestid: PinId::from_uuid(row.id).to_string(),
+            info: progress.map(|progress| info(&row.status, progress)).unwrap_or_default(),
+            delegates: fleet.delegates(placed_on),
+            created: timestamp(row.created),
+            status: row.status,
+            pin: Pin { cid: row.cid, name: row.name, origins: row.origins, meta: row.meta.map(|meta| meta.0) },
+        }
+    }
+}
+
+/// What a user who waits wants to know: how far it is, why it is not done, when it goes on.
+fn info(status: &str, progress: &ProgressRow) -> BTreeMap<String, String> {
+    let mut info = BTreeMap::new();
+    let mut say = |key: &str, value: String| drop(info.insert(key.to_owned(), value));
+    let copies = format!("{} of {} copies", progress.pinned, progress.copies);
+    let (phase, details) = match status {
+        "pinned" => ("done", copies),
+        "failed" => ("failed", progress.error.clone().unwrap_or_else(|| "no node could fetch it".into())),
+        _ if progress.copies == 0 => ("placing", "waiting for a node that can take it".to_owned()),
+        "queued" => ("queued", "waiting for its turn on a node".to_owned()),
+        _ if progress.next_attempt.is_some() => {
+            let why = progress.error.as_deref().unwrap_or("the last attempt failed");
+            ("waiting", format!("{copies}; {why}"))
+        }
+        _ => ("fetching", copies),
+    };
+    say("phase", phase.to_owned());
+    say("status_details", details);
+    if status != "pinned" {
+        say("blocks", progress.blocks.to_string());
+        say("bytes", progress.bytes.to_string());
+        if progress.attempts > 0 {
+            say("attempts", progress.attempts.to_string());
+        }
+        if let Some(next) = progress.next_attempt.filter(|_| status != "failed") {
+            say("next_retry", timestamp(next));
+        }
+    }
+    info
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn times_have_three_digits_and_are_utc() {
+        assert_eq!(timestamp(datetime!(2026-11-22 16:35:00 UTC)), "2026-11-22T16:35:00.000Z");
+        assert_eq!(timestamp(datetime!(2026-11-22 17:35:00.120 +1)), "2026-11-22T16:35:00.120Z");
+    }
+
+    #[test]
+    fn a_waiting_pin_says_why_and_until_when() {
+        let progress = ProgressRow {
+            pin_id: uuid::Uuid::nil(),
+            nodes: vec![],
+            copies: 2,
+            pinned: 1,
+            attempts: 3,
+            blocks: 7,
+            bytes: 900,
+            next_attempt: Some(datetime!(2026-11-22 16:35:00 UTC)),
+            error: Some("no block arrived for 120 s".into()),
+        };
+        let info = info("pinning", &progress);
+        assert_eq!(info["phase"], "waiting");
+        assert_eq!(info["status_details"], "1 of 2 copies; no block arrived for 120 s");
+        assert_eq!(info["next_retry"], "2026-11-22T16:35:00.000Z");
+        assert_eq!((info["attempts"].as_str(), info["blocks"].as_str(), info["bytes"].as_str()), ("3", "7", "900"));
+    }
+}

@@ -1,0 +1,156 @@
+//! The RPC of the Kubo beside this pinner, as far as pinning needs it.
+//!
+//! What the RPC promises and what it does differ in places that lose data (HAZARDS 11 to 14); the rules are kept
+//! here, so that no caller can break them: a pin is only asked for with a type, an addition counts only when its
+//! last line was seen, and nothing else ever removes a pin but [`Kubo::unpin`].
+
+pub mod addition;
+
+use addition::Addition;
+use pinner_core::content::ContentKey;
+use reqwest::{Client, StatusCode, Url};
+use serde::Deserialize;
+use std::time::Duration;
+
+/// Connecting to a process on the same host.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Calls that only look something up. Kubo may be busy with a large DAG meanwhile.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Removing a pin can wait for Kubo's locks.
+const UNPIN_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Why a call came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum KuboError {
+    /// Kubo does not answer, or stopped in the middle.
+    #[error("Kubo does not answer: {0}")]
+    Unreachable(reqwest::Error),
+    /// Kubo answered that it cannot.
+    #[error("{0}")]
+    Refused(String),
+    /// Kubo answered something else than it should.
+    #[error("Kubo's answer to {call} is not understood: {why}")]
+    Strange {
+        /// The call.
+        call: &'static str,
+        /// What was wrong with the answer.
+        why: String,
+    },
+}
+
+/// Who a Kubo is and where it listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its peer id.
+    pub peer_id: String,
+    /// Its addresses, each ending in `/p2p/…`.
+    pub addresses: Vec<String>,
+}
+
+/// A Kubo daemon.
+#[derive(Debug, Clone)]
+pub struct Kubo {
+    client: Client,
+    url: Url,
+}
+
+impl Kubo {
+    /// A client of the daemon whose RPC is at `url`, such as `http://127.0.0.1:5001`. Nothing is asked of it yet.
+    pub fn new(url: Url) -> Self {
+        let client = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .no_proxy()
+            .build()
+            .expect("a client without TLS needs nothing that could be missing");
+        Self { client, url }
+    }
+
+    /// Who it is. Also how one sees whether it answers.
+    pub async fn identity(&self) -> Result<Identity, KuboError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            #[serde(rename = "ID")]
+            id: String,
+            addresses: Option<Vec<String>>,
+        }
+        let answer: Answer = self.lookup("id", &[]).await?;
+        Ok(Identity { peer_id: answer.id, addresses: answer.addresses.unwrap_or_default() })
+    }
+
+    /// Whether a content is pinned recursively.
+    pub async fn is_pinned(&self, content: &ContentKey) -> Result<bool, KuboError> {
+        // Without a type Kubo walks every DAG it holds (HAZARDS 13).
+        let answer =
+            self.lookup::<serde_json::Value>("pin/ls", &[("arg", &content.to_string()), ("type", "recursive")]).await;
+        match answer {
+            Ok(_) => Ok(true),
+            Err(KuboError::Refused(why)) if why.contains("is not pinned") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins to pin a content that is **not** pinned: adding one that is deletes its pin first (HAZARDS 11).
+    /// Dropping the answer cancels the work in Kubo.
+    pub async fn add_pin(&self, content: &ContentKey) -> Result<Addition, KuboError> {
+        let parameters = [("arg", content.to_string()), ("progress", "true".into())];
+        let request = self.client.post(self.endpoint("pin/add")).query(&parameters);
+        Ok(Addition::new(accepted(request.send().await.map_err(KuboError::Unreachable)?).await?))
+    }
+
+    /// Lets a content go. One that is not pinned is let go already.
+    pub async fn unpin(&self, content: &ContentKey) -> Result<(), KuboError> {
+        let request = self.client.post(self.endpoint("pin/rm")).query(&[("arg", content.to_string())]);
+        let response = request.timeout(UNPIN_TIMEOUT).send().await.map_err(KuboError::Unreachable)?;
+        match accepted(response).await {
+            Ok(_) => Ok(()),
+            Err(KuboError::Refused(why)) if why.contains("not pinned") => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Connects to a peer. Best effort: the caller goes on whatever comes of it.
+    pub async fn connect(&self, address: &str) -> Result<(), KuboError> {
+        self.lookup::<serde_json::Value>("swarm/connect", &[("arg", address)]).await.map(|_| ())
+    }
+
+    /// Keeps a connection to another node of the fleet. Lost when Kubo restarts, so asked for again and again.
+    pub async fn peer_with(&self, address: &str) -> Result<(), KuboError> {
+        self.lookup::<serde_json::Value>("swarm/peering/add", &[("arg", address)]).await.map(|_| ())
+    }
+
+    async fn lookup<T: serde::de::DeserializeOwned>(
+        &self,
+        call: &'static str,
+        parameters: &[(&str, &str)],
+    ) -> Result<T, KuboError> {
+        let request = self.client.post(self.endpoint(call)).query(parameters).timeout(LOOKUP_TIMEOUT);
+        let response = accepted(request.send().await.map_err(KuboError::Unreachable)?).await?;
+        let body = response.bytes().await.map_err(KuboError::Unreachable)?;
+        serde_json::from_slice(&body).map_err(|error| KuboError::Strange { call, why: error.to_string() })
+    }
+
+    fn endpoint(&self, call: &str) -> Url {
+        let mut url = self.url.clone();
+        url.set_path(&format!("/api/v0/{call}"));
+        url
+    }
+}
+
+/// A response, if it is one of success; else the message that Kubo gave.
+async fn accepted(response: reqwest::Response) -> Result<reqwest::Response, KuboError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Failure {
+        message: String,
+    }
+    let status = response.status();
+    if status == StatusCode::OK {
+        return Ok(response);
+    }
+    let body = response.bytes().await.map_err(KuboError::Unreachable)?;
+    Err(KuboError::Refused(match serde_json::from_slice::<Failure>(&body) {
+        Ok(failure) => failure.message,
+        Err(_) => format!("{status}: {}", String::from_utf8_lossy(&body).trim()),
+    }))
+}

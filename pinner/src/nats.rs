@@ -1,0 +1,154 @@
+//! NATS JetStream: wake-ups for pinners. All of it may be lost at any time; the sweep finds the work (HAZARDS 5).
+
+use crate::{config, db::placements::Wake};
+use async_nats::{
+    Client, ConnectOptions, Event,
+    jetstream::{
+        self,
+        consumer::{AckPolicy, PullConsumer, pull},
+        stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
+    },
+};
+use bytes::Bytes;
+use pinner_core::id::NodeId;
+use serde::{Deserialize, Serialize};
+use std::{fmt::Write as _, time::Duration};
+
+/// The work queue.
+pub const STREAM: &str = "ANCHORAGE_WORK";
+/// A wake-up older than this has long been overtaken by the sweep.
+const MESSAGE_MAX_AGE: Duration = Duration::from_secs(3600);
+/// How much the queue may hold; beyond, publishing fails and the sweep does the work.
+const STREAM_MAX_BYTES: i64 = 64 * 1024 * 1024;
+/// How long a pinner may take to note a wake-up.
+const ACK_WAIT: Duration = Duration::from_secs(30);
+/// A pinner's consumer is forgotten when nobody used it for this long.
+const CONSUMER_INACTIVE: Duration = Duration::from_secs(24 * 3600);
+
+/// Why something was not done. Nothing depends on it.
+#[derive(Debug, thiserror::Error)]
+pub enum NatsError {
+    /// A setting cannot be used.
+    #[error("nats.{0}")]
+    Config(String),
+    /// The server did not do it.
+    #[error("NATS: {0}")]
+    Server(String),
+}
+
+impl NatsError {
+    fn server(error: impl std::fmt::Display) -> Self {
+        Self::Server(error.to_string())
+    }
+}
+
+/// What a wake-up carries: a job and its generation, and nothing about anybody's pins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The job.
+    pub job: i64,
+    /// Its generation when the message was sent.
+    pub generation: i64,
+}
+
+/// A connection that comes back by itself.
+#[derive(Clone)]
+pub struct Nats {
+    client: Client,
+    context: jetstream::Context,
+    replicas: usize,
+}
+
+impl Nats {
+    /// Begins to connect and goes on in the background for as long as it takes. Errors only on settings that can
+    /// never work.
+    pub async fn connect(config: &config::Nats, name: &str) -> Result<Self, NatsError> {
+        let servers: Vec<String> = config.url.expose().split(',').map(|url| url.trim().to_owned()).collect();
+        let mut options = ConnectOptions::new()
+            .name(name)
+            .retry_on_initial_connect()
+            .ping_interval(Duration::from_secs(10))
+            .connection_timeout(Duration::from_secs(5))
+            .reconnect_delay_callback(|attempts| Duration::from_millis((50 << attempts.min(6)) as u64))
+            .event_callback(log_event);
+        if let Some(credentials) = &config.credentials {
+            options = options
+                .credentials(credentials.expose())
+                .map_err(|error| NatsError::Config(format!("credentials is not a .creds file: {error}")))?;
+        }
+        let client = options.connect(servers).await.map_err(|error| NatsError::Config(format!("url: {error}")))?;
+        let mut context = jetstream::new(client.clone());
+        context.set_timeout(Duration::from_secs(5));
+        Ok(Self { client, context, replicas: config.replicas })
+    }
+
+    /// Whether the connection stands at this moment.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.client.connection_state(), async_nats::connection::State::Connected)
+    }
+
+    /// Makes the stream if it is not there, for example after all data of the servers was lost.
+    pub async fn ensure_stream(&self) -> Result<jetstream::stream::Stream, NatsError> {
+        let config = Config {
+            name: STREAM.into(),
+            subjects: vec!["anchorage.work.*".into()],
+            retention: RetentionPolicy::WorkQueue,
+            storage: StorageType::File,
+            discard: DiscardPolicy::New,
+            max_bytes: STREAM_MAX_BYTES,
+            max_age: MESSAGE_MAX_AGE,
+            num_replicas: self.replicas,
+            ..Config::default()
+        };
+        self.context.get_or_create_stream(config).await.map_err(NatsError::server)
+    }
+
+    /// The consumer of `node`'s wake-ups.
+    pub async fn consumer(&self, node: NodeId) -> Result<PullConsumer, NatsError> {
+        let stream = self.ensure_stream().await?;
+        let name = node.to_string();
+        let config = pull::Config {
+            durable_name: Some(name.clone()),
+            filter_subject: subject(node),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            // Attempts are counted in Postgres; past a limit here the message would stay in the stream for good.
+            max_deliver: -1,
+            inactive_threshold: CONSUMER_INACTIVE,
+            ..pull::Config::default()
+        };
+        stream.get_or_create_consumer(&name, config).await.map_err(NatsError::server)
+    }
+
+    /// Sends a wake-up and waits until the server has it.
+    pub async fn publish(&self, wake: &Wake) -> Result<(), NatsError> {
+        let message = Message { job: wake.job, generation: wake.generation };
+        let mut id = String::new();
+        write!(id, "{}:{}", wake.job, wake.generation).expect("writing to a text cannot fail");
+        let payload = serde_json::to_vec(&message).expect("two numbers can be written as JSON");
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
+        self.context
+            .publish_with_headers(subject(NodeId::from_uuid(wake.node_id)), headers, Bytes::from(payload))
+            .await
+            .map_err(NatsError::server)?
+            .await // The first await only queues the message (HAZARDS 9).
+            .map_err(NatsError::server)?;
+        Ok(())
+    }
+}
+
+fn subject(node: NodeId) -> String {
+    format!("anchorage.work.{node}")
+}
+
+async fn log_event(event: Event) {
+    match event {
+        Event::Connected => tracing::info!("connected to NATS"),
+        Event::Disconnected => tracing::warn!("lost the connection to NATS; work goes on by the sweep"),
+        Event::SlowConsumer(_) => {
+            tracing::warn!("NATS dropped messages that were read too slowly; the sweep finds their work")
+        }
+        other => tracing::debug!(event = %other, "NATS"),
+    }
+}

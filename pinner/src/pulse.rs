@@ -1,0 +1,121 @@
+//! The pinner's pulse: asks Kubo how it is, tells the fleet, looks at the fleet, keeps Kubo connected to it.
+
+use crate::{
+    db::{
+        Database,
+        nodes::{self, Heartbeat, NodeRow},
+    },
+    fleet::Fleet,
+    kubo::{Identity, Kubo},
+};
+use pinner_core::{address::Target, id::NodeId};
+use std::{collections::HashMap, time::Duration};
+use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+/// Time between two beats. A node is given up after 30 s (`presence_ttl` in the database).
+const BEAT: Duration = Duration::from_secs(2);
+/// Peerings are asked for again after so many beats: Kubo forgets them when it restarts.
+const PEERING_BEATS: u64 = 15;
+
+/// Whose pulse it is.
+pub struct Pulse {
+    /// The database.
+    pub db: Database,
+    /// The Kubo beside us.
+    pub kubo: Kubo,
+    /// Which node we are.
+    pub node: NodeId,
+    /// The view to keep fresh.
+    pub fleet: Fleet,
+    /// Told whether Kubo answers.
+    pub kubo_ready: watch::Sender<bool>,
+}
+
+impl Pulse {
+    /// Beats until told to stop; then takes the node out of placement.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut peered = HashMap::new();
+        let mut count = 0_u64;
+        while stop.run_until_cancelled(beat.tick()).await.is_some() {
+            if count.is_multiple_of(PEERING_BEATS) {
+                peered.clear();
+            }
+            count += 1;
+            let identity = self.ask_kubo().await;
+            if let Err(error) = self.tell(identity.as_ref()).await {
+                tracing::warn!(%error, "cannot tell the fleet that this node lives");
+            } else if identity.is_some() {
+                self.peer(&mut peered).await;
+            }
+        }
+        if let Err(error) = self.leave().await {
+            tracing::warn!(%error, "cannot take leave of the fleet; it notices by itself");
+        }
+    }
+
+    async fn ask_kubo(&self) -> Option<Identity> {
+        let answer = self.kubo.identity().await;
+        let ready = answer.is_ok();
+        let changed = self.kubo_ready.send_if_modified(|was| std::mem::replace(was, ready) != ready);
+        match &answer {
+            Ok(identity) if changed => tracing::info!(peer = identity.peer_id, "Kubo answers"),
+            Err(error) if changed => tracing::warn!(%error, "work waits until Kubo is back"),
+            _ => {}
+        }
+        answer.ok()
+    }
+
+    /// One transaction: our own sign of life, and everybody else's.
+    async fn tell(&self, identity: Option<&Identity>) -> sqlx::Result<()> {
+        let beat = Heartbeat {
+            peer_id: identity.map(|identity| identity.peer_id.clone()),
+            addresses: identity.map(|identity| identity.addresses.clone()).unwrap_or_default(),
+            kubo_ready: identity.is_some(),
+        };
+        let mut tx = self.db.worker().await?;
+        nodes::heartbeat(&mut tx, self.node, &beat).await?;
+        let all = nodes::fleet(&mut tx).await?;
+        tx.commit().await?;
+        self.fleet.update(all);
+        Ok(())
+    }
+
+    /// Connects Kubo to the other nodes, so that a second copy comes from the first and not from far away.
+    async fn peer(&self, peered: &mut HashMap<NodeId, Vec<String>>) {
+        for node in self.fleet.nodes().iter().filter(|node| node.live && node.id != self.node.uuid()) {
+            let id = NodeId::from_uuid(node.id);
+            if peered.get(&id) == Some(&node.addresses) {
+                continue;
+            }
+            for address in reachable(node) {
+                if let Err(error) = self.kubo.peer_with(&address).await {
+                    tracing::debug!(%error, node = node.name, "cannot peer");
+                }
+            }
+            peered.insert(id, node.addresses.clone());
+        }
+    }
+
+    async fn leave(&self) -> sqlx::Result<()> {
+        let mut tx = self.db.worker().await?;
+        nodes::leave(&mut tx, self.node).await?;
+        tx.commit().await
+    }
+}
+
+/// Addresses of a node that another host of the fleet may reach: all but loopback, unless it has only that.
+fn reachable(node: &NodeRow) -> Vec<String> {
+    let (far, near): (Vec<_>, Vec<_>) = node
+        .addresses
+        .iter()
+        .filter_map(|text| match Target::parse(text)? {
+            Target::Ip { ip, .. } => Some((text.clone(), ip.to_canonical().is_loopback())),
+            Target::Dns { .. } => None,
+        })
+        .partition(|(_, loopback)| !loopback);
+    let chosen = if far.is_empty() { near } else { far };
+    chosen.into_iter().map(|(text, _)| text).take(4).collect()
+}

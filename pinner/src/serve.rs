@@ -1,0 +1,216 @@
+//! `anchorage serve`: puts the parts together, in the order in which they can fail, and takes them apart again.
+//!
+//! Sockets first, so that a port that is taken is said at once and probes are answered from the start. Then the
+//! database, waited for as long as it takes. NATS and Kubo may be away: work waits, pins are accepted.
+
+use crate::{
+    bell::Bell,
+    config::{NetworkMode, ServeConfig},
+    count,
+    db::{Database, nodes, orgs, readiness},
+    explain::explain,
+    fleet::Fleet,
+    http,
+    kubo::Kubo,
+    metrics::Metrics,
+    nats::Nats,
+    pulse::Pulse,
+    service::{Ready, Service},
+    tokens::TokenKeys,
+    wake::{self, Waker},
+    worker::{self, Worker},
+};
+use anyhow::Context;
+use pinner_core::{address::AddressRule, id::NodeId, retry::RetryPolicy};
+use std::{net::SocketAddr, net::TcpListener, sync::Arc, time::Duration};
+use tokio::{
+    runtime::Handle,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// The longest wait between two looks at a database that is not as it must be.
+const DATABASE_RETRY_MAX: Duration = Duration::from_secs(5);
+/// How often keys that were made or retired elsewhere are taken up.
+const KEYS_REFRESH: Duration = Duration::from_secs(5);
+
+/// Serves until SIGTERM or SIGINT.
+pub async fn run(config: ServeConfig) -> anyhow::Result<()> {
+    let listener = bind(config.listen, "listen")?;
+    let metrics_listener = bind(config.metrics.listen, "metrics.listen")?;
+    let metrics = Arc::new(Metrics::default());
+    let db = Database::new(&config.database)?;
+    let service = Arc::new(Service::new(
+        db.clone(),
+        Handle::current(),
+        Arc::clone(&metrics),
+        config.admin_token.clone(),
+        config.replication,
+    ));
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+
+    let api = http::serve(Arc::clone(&service), listener, config.shutdown_grace / 2)?;
+    let api_handle = api.handle();
+    let scrape = http::metrics::serve(metrics, config.metrics.allow_cidrs.clone(), metrics_listener)?;
+    let scrape_handle = scrape.handle();
+    let (api, scrape) = (tokio::spawn(api), tokio::spawn(scrape));
+    tracing::info!(listen = %config.listen, metrics = %config.metrics.listen, node = config.node.name, "anchorage listens");
+
+    let stop = CancellationToken::new();
+    let parts = tokio::spawn(run_parts(config.clone(), Arc::clone(&service), stop.clone()));
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: handing work back"),
+        _ = interrupt.recv() => tracing::info!("interrupted: handing work back"),
+    }
+    service.stop();
+    stop.cancel();
+    let end = async {
+        api_handle.stop(true).await;
+        parts.await.context("the parts ended in a panic")??;
+        scrape_handle.stop(false).await;
+        db.close().await;
+        drop((api.await, scrape.await));
+        anyhow::Ok(())
+    };
+    match tokio::time::timeout(config.shutdown_grace, end).await {
+        Ok(result) => result,
+        Err(_) => {
+            tracing::warn!("not done within shutdown.graceSeconds; leases of unfinished work will run out");
+            Ok(())
+        }
+    }
+}
+
+fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).with_context(|| {
+        format!("cannot listen on {address}, which is what {key} says: is the port taken? Choose another with {key}")
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Everything behind the sockets, from the first look at the database to the last job handed back.
+async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: CancellationToken) -> anyhow::Result<()> {
+    let Some((node, keys)) = stop.run_until_cancelled(wait_for_database(&config, &service)).await else {
+        return Ok(());
+    };
+    let nats = Nats::connect(&config.nats, &config.node.name).await?;
+    let kubo = Kubo::new(config.kubo_url.clone());
+    let fleet = Fleet::new(address_rule(&config));
+    let bell = Bell::default();
+    let (waker, wakes) = Waker::new(node, bell.clone());
+    let (kubo_ready, kubo_state) = watch::channel(false);
+    let db = service.db.clone();
+
+    let worker = Worker {
+        db: db.clone(),
+        kubo: kubo.clone(),
+        node,
+        fleet: fleet.clone(),
+        waker: waker.clone(),
+        kubo_ready: kubo_state.clone(),
+        settings: worker::Settings {
+            slots: config.worker.slots,
+            sweep: config.worker.sweep,
+            stall: config.worker.stall,
+            retry: RetryPolicy { deadline: config.worker.deadline, ..RetryPolicy::default() },
+        },
+        metrics: Arc::clone(&service.metrics),
+    };
+    let pulse = Pulse { db: db.clone(), kubo, node, fleet: fleet.clone(), kubo_ready };
+    first_look(&db, &fleet).await;
+    let counting = count::Sources {
+        db,
+        nats: nats.clone(),
+        kubo_ready: kubo_state.clone(),
+        metrics: Arc::clone(&service.metrics),
+    };
+    service.set_ready(Ready::new(node, fleet, waker, kubo_state, nats.clone(), keys));
+    tracing::info!(node = %node, "ready");
+
+    let mut parts = JoinSet::new();
+    parts.spawn(pulse.run(stop.clone()));
+    parts.spawn(wake::send(nats.clone(), wakes, stop.clone()));
+    parts.spawn(wake::receive(nats, node, bell.clone(), stop.clone()));
+    parts.spawn(count::run(counting, stop.clone()));
+    parts.spawn(refresh_keys(Arc::clone(&service), config.token_root.clone(), stop.clone()));
+    parts.spawn(async move { worker::run(worker, &bell, stop).await });
+    while let Some(ended) = parts.join_next().await {
+        ended.context("a part ended in a panic")?;
+    }
+    Ok(())
+}
+
+fn address_rule(config: &ServeConfig) -> AddressRule {
+    let ranges = config.network.allow_cidrs.clone();
+    match config.network.mode {
+        NetworkMode::Public => AddressRule::public(ranges),
+        NetworkMode::Private => AddressRule::private(ranges),
+    }
+}
+
+/// Looks at the database until it is as it must be; says what is wrong, to probes and, once per problem, to the log.
+async fn wait_for_database(config: &ServeConfig, service: &Service) -> (NodeId, TokenKeys) {
+    let mut wait = Duration::from_millis(100);
+    let mut said = String::new();
+    loop {
+        match enter(config, service).await {
+            Ok(entered) => return entered,
+            Err(error) => {
+                let problem = explain(&error);
+                if problem != said {
+                    tracing::warn!("not ready: {problem}");
+                    said.clone_from(&problem);
+                }
+                service.set_problem(problem);
+            }
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(DATABASE_RETRY_MAX);
+    }
+}
+
+/// Checks the database, registers this node and reads the signing keys.
+async fn enter(config: &ServeConfig, service: &Service) -> anyhow::Result<(NodeId, TokenKeys)> {
+    readiness::check(&service.db).await?;
+    let mut tx = service.db.worker().await?;
+    let zone = config.node.zone.as_deref().unwrap_or("");
+    let node = nodes::register(&mut tx, NodeId::from_uuid(Uuid::now_v7()), &config.node.name, zone).await?;
+    tx.commit().await?;
+    Ok((node, read_keys(service, config.token_root.expose()).await?))
+}
+
+async fn read_keys(service: &Service, root: &str) -> sqlx::Result<TokenKeys> {
+    let mut tx = service.db.platform().await?;
+    let rows = orgs::signing_keys(&mut tx).await?;
+    tx.commit().await?;
+    Ok(TokenKeys::derive(root, &rows))
+}
+
+/// So that the very first request already knows where to place a pin.
+async fn first_look(db: &Database, fleet: &Fleet) {
+    let look = async {
+        let mut tx = db.worker().await?;
+        let nodes = nodes::fleet(&mut tx).await?;
+        tx.commit().await?;
+        Ok::<_, sqlx::Error>(nodes)
+    };
+    match look.await {
+        Ok(nodes) => fleet.update(nodes),
+        Err(error) => tracing::warn!(%error, "cannot look at the fleet yet"),
+    }
+}
+
+async fn refresh_keys(service: Arc<Service>, root: crate::config::Secret, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(KEYS_REFRESH)).await.is_some() {
+        match (read_keys(&service, root.expose()).await, service.ready()) {
+            (Ok(keys), Ok(ready)) => ready.set_keys(keys),
+            (Err(error), _) => tracing::warn!(%error, "cannot refresh the signing keys; those at hand stay"),
+            (_, Err(_)) => {}
+        }
+    }
+}

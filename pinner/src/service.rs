@@ -1,0 +1,129 @@
+//! What every request shares, and whether the service is ready for any.
+
+use crate::{
+    config::{Replication, Secret},
+    db::Database,
+    fleet::Fleet,
+    http::error::ApiError,
+    metrics::Metrics,
+    tokens::TokenKeys,
+    wake::Waker,
+};
+use pinner_core::id::NodeId;
+use std::sync::{
+    Arc, OnceLock, RwLock,
+    atomic::{AtomicBool, Ordering},
+};
+use tokio::{runtime::Handle, sync::watch};
+
+/// The service, from the moment its socket is bound.
+pub struct Service {
+    /// The database; may still be away.
+    pub db: Database,
+    /// Where work runs that outlives its request.
+    pub runtime: Handle,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The deployment's own token.
+    pub admin_token: Secret,
+    /// How many copies a pin gets.
+    pub replication: Replication,
+    /// Set once, when the database was found as it must be.
+    ready: OnceLock<Ready>,
+    /// What keeps it from being ready.
+    problem: RwLock<String>,
+    stopping: AtomicBool,
+}
+
+/// What is known only once the database was found as it must be.
+pub struct Ready {
+    /// Which node this is.
+    pub node: NodeId,
+    /// The fleet as last seen.
+    pub fleet: Fleet,
+    /// Where commits leave the jobs they made.
+    pub waker: Waker,
+    /// Whether Kubo answered when it was last asked.
+    pub kubo_ready: watch::Receiver<bool>,
+    /// Whether NATS is connected.
+    pub nats: crate::nats::Nats,
+    keys: RwLock<Arc<TokenKeys>>,
+}
+
+impl Ready {
+    /// Puts together what became known.
+    pub fn new(
+        node: NodeId,
+        fleet: Fleet,
+        waker: Waker,
+        kubo_ready: watch::Receiver<bool>,
+        nats: crate::nats::Nats,
+        keys: TokenKeys,
+    ) -> Self {
+        Self { node, fleet, waker, kubo_ready, nats, keys: RwLock::new(Arc::new(keys)) }
+    }
+
+    /// The signing keys in use.
+    pub fn keys(&self) -> Arc<TokenKeys> {
+        Arc::clone(&self.keys.read().expect("nobody panics while holding this lock"))
+    }
+
+    /// Takes up keys that were made or retired.
+    pub fn set_keys(&self, keys: TokenKeys) {
+        *self.keys.write().expect("nobody panics while holding this lock") = Arc::new(keys);
+    }
+}
+
+impl Service {
+    /// A service that is not ready yet.
+    pub fn new(
+        db: Database,
+        runtime: Handle,
+        metrics: Arc<Metrics>,
+        admin_token: Secret,
+        replication: Replication,
+    ) -> Self {
+        Self {
+            db,
+            runtime,
+            metrics,
+            admin_token,
+            replication,
+            ready: OnceLock::new(),
+            problem: RwLock::new("the database has not been checked yet".into()),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// What is needed to serve, or the reason why nothing can be served yet.
+    pub fn ready(&self) -> Result<&Ready, ApiError> {
+        self.ready.get().ok_or_else(|| ApiError::Unavailable("the service is starting; try again".into()))
+    }
+
+    /// Declares the service ready. Only the first call counts.
+    pub fn set_ready(&self, ready: Ready) {
+        if self.ready.set(ready).is_err() {
+            tracing::error!("declared ready twice");
+        }
+    }
+
+    /// Says what keeps the service from being ready.
+    pub fn set_problem(&self, problem: String) {
+        *self.problem.write().expect("nobody panics while holding this lock") = problem;
+    }
+
+    /// What keeps the service from being ready.
+    pub fn problem(&self) -> String {
+        self.problem.read().expect("nobody panics while holding this lock").clone()
+    }
+
+    /// From now on probes say that no further request should come here.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is about to end.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
