@@ -1,0 +1,67 @@
+//! What a PinNode's reconciliation looks at. Only here are things read.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use kube::core::DynamicObject;
+
+use crate::cluster::observe::own_secrets;
+use crate::cluster::validate::{Cluster, Refusal, referenced_secrets, validate};
+use crate::context::Context;
+use crate::crd::PinNode;
+use crate::kind::Kind;
+use crate::names;
+use crate::resources::migrate_job;
+use crate::secrets::Secrets;
+use crate::views::{KubernetesNode, PodView};
+use crate::workload::JobState;
+
+/// Everything that decisions about one PinNode rest on.
+pub struct Observed {
+    /// Its cluster as the spec has it, if that exists.
+    pub cluster: Option<Result<Cluster, Refusal>>,
+    /// The cluster's Secrets.
+    pub secrets: Secrets,
+    /// The PinNode's StatefulSet.
+    pub stateful_set: Option<Arc<DynamicObject>>,
+    /// The cluster's Kubo configuration.
+    pub kubo_config: Option<Arc<DynamicObject>>,
+    /// Where the migration stands that the cluster's image needs.
+    pub migration: JobState,
+    /// The PinNode's pod.
+    pub pod: Option<Arc<PodView>>,
+    /// The Kubernetes Node that it runs on.
+    pub kubernetes_node: Option<Arc<KubernetesNode>>,
+}
+
+/// Reads. Only Secrets are asked of the API server, and those are remembered; the rest is in memory.
+///
+/// # Errors
+/// When a Secret cannot be read.
+pub async fn observe(context: &Context, node: &PinNode) -> kube::Result<Observed> {
+    let world = &context.world;
+    let name = node.name_any();
+    let cluster_name = &node.spec.cluster_name;
+    let object = world.cluster(cluster_name);
+    let mut secrets = Secrets::default();
+    if let Some(object) = &object {
+        let mut names = referenced_secrets(object);
+        names.extend(own_secrets(cluster_name));
+        secrets = context.secrets.read(&world.namespace, &names).await?;
+    }
+    let cluster = object.map(|object| validate(&object, &secrets, &context.default_image));
+    let migration = match &cluster {
+        Some(Ok(cluster)) => JobState::of(world.child(Kind::Job, &migrate_job::name(cluster)).as_deref()),
+        _ => JobState::Missing,
+    };
+    let pod = world.pod_of(&name);
+    Ok(Observed {
+        cluster,
+        secrets,
+        stateful_set: world.child(Kind::StatefulSet, &name),
+        kubo_config: world.child(Kind::ConfigMap, &names::kubo_config(cluster_name)),
+        migration,
+        kubernetes_node: pod.as_ref().and_then(|pod| world.kubernetes_node_of(pod)),
+        pod,
+    })
+}
