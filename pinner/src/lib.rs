@@ -11,12 +11,15 @@
 //! - [`worker`]: placements becoming pins on the [`kubo`] beside us; [`bell`], [`wake`] and [`nats`] make it quick.
 //! - [`pulse`] and [`fleet`]: the other nodes. [`metrics`] and [`count`]: the numbers.
 //! - [`explain`]: an error as one sentence.
+//! - [`dev`]: all of it on one machine. [`admin`]: the admin API from a terminal.
 
 pub mod accept;
+pub mod admin;
 pub mod bell;
 pub mod config;
 pub mod count;
 pub mod db;
+pub mod dev;
 pub mod explain;
 pub mod fleet;
 pub mod http;

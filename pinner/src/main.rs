@@ -1,9 +1,9 @@
 //! The program `anchorage`: reads its command line and hands over to the library.
 
 use anchorage::{
-    config,
+    admin, config,
     config::{Config, ConfigError, LogFormat},
-    db,
+    db, dev,
     explain::explain,
     http, serve,
 };
@@ -25,6 +25,10 @@ enum Command {
     Serve(config::ConfigArgs),
     /// Bring the database to the schema of this version. Can be run any number of times.
     Migrate(config::ConfigFileArgs),
+    /// Run the whole service on this machine, without Kubernetes.
+    Dev(dev::DevArgs),
+    /// Administer a running service through its admin API.
+    Admin(admin::AdminArgs),
     /// Print the configuration in force and where each value comes from; secrets are masked.
     Config(config::ConfigArgs),
     /// Print the OpenAPI description of the HTTP API.
@@ -55,6 +59,8 @@ async fn main() -> ExitCode {
             }
             Err(error) => misconfigured(&error),
         },
+        Command::Dev(args) => finish(dev::run(args).await),
+        Command::Admin(args) => admin::run(args).await,
         Command::Openapi => {
             println!("{}", http::openapi::json());
             ExitCode::SUCCESS

@@ -1,0 +1,115 @@
+//! The API's objects as tables, as wide as their contents.
+
+use serde::Deserialize;
+
+/// What the table of nodes shows of a node; the API's object has more.
+#[derive(Debug, Deserialize)]
+pub(super) struct Node {
+    pub(super) name: String,
+    #[serde(default)]
+    zone: Option<String>,
+    pub(super) state: String,
+    #[serde(default)]
+    reason: Option<String>,
+    #[serde(rename = "kuboReady")]
+    kubo_ready: bool,
+    #[serde(default)]
+    pub(super) drain: Option<Drain>,
+    placements: Placements,
+}
+
+/// How far a drain has come.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Drain {
+    pub(super) placements_total: u64,
+    pub(super) placements_remaining: u64,
+    pub(super) bytes_remaining: u64,
+    #[serde(default)]
+    pub(super) blocked_by: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Placements {
+    queued: u64,
+    pinning: u64,
+    pinned: u64,
+    failed: u64,
+    unpinning: u64,
+}
+
+/// An org.
+#[derive(Debug, Deserialize)]
+pub(super) struct Org {
+    id: String,
+    name: String,
+    created: String,
+}
+
+/// One line a node.
+pub(super) fn nodes(nodes: &[Node]) -> String {
+    let head = [
+        "NAME",
+        "ZONE",
+        "STATE",
+        "KUBO",
+        "PINNED",
+        "PINNING",
+        "QUEUED",
+        "FAILED",
+        "UNPINNING",
+        "REASON",
+    ];
+    let rows = nodes.iter().map(|node| {
+        let held = &node.placements;
+        [
+            node.name.clone(),
+            or_dash(node.zone.as_deref()),
+            node.state.clone(),
+            if node.kubo_ready { "ready" } else { "down" }.to_owned(),
+            held.pinned.to_string(),
+            held.pinning.to_string(),
+            held.queued.to_string(),
+            held.failed.to_string(),
+            held.unpinning.to_string(),
+            or_dash(node.reason.as_deref()),
+        ]
+    });
+    render(head, rows)
+}
+
+/// One line an org.
+pub(super) fn orgs(orgs: &[Org]) -> String {
+    let rows = orgs
+        .iter()
+        .map(|org| [org.name.clone(), org.id.clone(), org.created.clone()]);
+    render(["NAME", "ID", "CREATED"], rows)
+}
+
+fn or_dash(text: Option<&str>) -> String {
+    text.filter(|text| !text.is_empty())
+        .unwrap_or("-")
+        .to_owned()
+}
+
+/// Columns three spaces apart. Control characters, which a reason may hold, must not reach the terminal.
+fn render<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let mut lines = vec![head.map(str::to_owned)];
+    lines.extend(rows.map(|row| row.map(|cell| cell.replace(|c: char| c.is_control(), " "))));
+    let mut widths = [0; N];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for line in lines {
+        let mut row = String::new();
+        for (cell, width) in line.iter().zip(widths) {
+            row.push_str(&format!("{cell:<width$}   "));
+        }
+        text.push_str(row.trim_end());
+        text.push('\n');
+    }
+    text
+}
