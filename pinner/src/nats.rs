@@ -10,6 +10,7 @@ use async_nats::{
     },
 };
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 use pinner_core::id::NodeId;
 use serde::{Deserialize, Serialize};
 use std::{fmt::Write as _, time::Duration};
@@ -63,7 +64,7 @@ impl Nats {
     /// Begins to connect and goes on in the background for as long as it takes. Errors only on settings that can
     /// never work.
     pub async fn connect(config: &config::Nats, name: &str) -> Result<Self, NatsError> {
-        let servers: Vec<String> = config.url.expose().split(',').map(|url| url.trim().to_owned()).collect();
+        let Servers { urls, login } = Servers::parse(config.url.expose())?;
         let mut options = ConnectOptions::new()
             .name(name)
             .retry_on_initial_connect()
@@ -71,12 +72,15 @@ impl Nats {
             .connection_timeout(Duration::from_secs(5))
             .reconnect_delay_callback(|attempts| Duration::from_millis((50 << attempts.min(6)) as u64))
             .event_callback(log_event);
+        if let Some((user, password)) = login {
+            options = options.user_and_password(user, password);
+        }
         if let Some(credentials) = &config.credentials {
             options = options
                 .credentials(credentials.expose())
                 .map_err(|error| NatsError::Config(format!("credentials is not a .creds file: {error}")))?;
         }
-        let client = options.connect(servers).await.map_err(|error| NatsError::Config(format!("url: {error}")))?;
+        let client = options.connect(urls).await.map_err(|error| NatsError::Config(format!("url: {error}")))?;
         let mut context = jetstream::new(client.clone());
         context.set_timeout(Duration::from_secs(5));
         Ok(Self { client, context, replicas: config.replicas })
@@ -138,6 +142,40 @@ impl Nats {
     }
 }
 
+/// The setting `nats.url`, taken apart: the client does not look at a login in a URL.
+#[derive(Debug, PartialEq, Eq)]
+struct Servers {
+    urls: Vec<String>,
+    login: Option<(String, String)>,
+}
+
+impl Servers {
+    /// Takes a list of URLs with commas between them. All of them that have a login have the same one.
+    fn parse(list: &str) -> Result<Self, NatsError> {
+        let mut servers = Self { urls: Vec::new(), login: None };
+        for text in list.split(',').map(str::trim) {
+            // Nothing of the text is repeated: it may hold a password.
+            let malformed =
+                || NatsError::Config("url is not a list of URLs such as nats://user:password@host:4222".into());
+            let mut url = reqwest::Url::parse(text).map_err(|_| malformed())?;
+            let decoded =
+                |part: &str| percent_decode_str(part).decode_utf8().map(String::from).map_err(|_| malformed());
+            if !url.username().is_empty() {
+                let login = (decoded(url.username())?, decoded(url.password().unwrap_or(""))?);
+                if servers.login.as_ref().is_some_and(|other| *other != login) {
+                    return Err(NatsError::Config(
+                        "url has servers with different logins; give all of them one".into(),
+                    ));
+                }
+                servers.login = Some(login);
+            }
+            url.set_password(None).and_then(|()| url.set_username("")).map_err(|()| malformed())?;
+            servers.urls.push(url.into());
+        }
+        Ok(servers)
+    }
+}
+
 fn subject(node: NodeId) -> String {
     format!("anchorage.work.{node}")
 }
@@ -150,5 +188,26 @@ async fn log_event(event: Event) {
             tracing::warn!("NATS dropped messages that were read too slowly; the sweep finds their work")
         }
         other => tracing::debug!(event = %other, "NATS"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_taken_out_of_the_urls() {
+        let servers = Servers::parse("nats://u:p%40ss@a:4222, nats://u:p%40ss@b:4222").unwrap();
+        assert_eq!(servers.urls, ["nats://a:4222", "nats://b:4222"]);
+        assert_eq!(servers.login, Some(("u".into(), "p@ss".into())));
+        assert_eq!(Servers::parse("nats://a:4222").unwrap().login, None);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_without_repeating_a_password() {
+        for list in ["", "no url", "nats://u:secret@a,nats://v:secret@b", "nats://u:secret@"] {
+            let error = Servers::parse(list).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
     }
 }
