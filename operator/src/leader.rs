@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
@@ -53,18 +53,46 @@ pub fn decide(lease: Option<&Lease>, me: &str, sighting: &mut Option<Sighting>, 
     if holder.is_empty() || holder == me || unchanged >= LENGTH { Step::Take } else { Step::StandBy }
 }
 
+/// Who a candidate is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Differs from that of all other candidates.
+    pub name: String,
+    /// The pod it runs in. The Lease belongs to it, so that Kubernetes removes the Lease with the last operator.
+    pub pod: Option<OwnerReference>,
+}
+
+impl Identity {
+    /// From POD_NAME and POD_UID, which the chart sets; outside of a pod, from the process id.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let Some(name) = variable("POD_NAME") else {
+            return Self { name: format!("process-{}", std::process::id()), pod: None };
+        };
+        let pod = variable("POD_UID").map(|uid| OwnerReference {
+            api_version: "v1".to_owned(),
+            kind: "Pod".to_owned(),
+            name: name.clone(),
+            uid,
+            ..Default::default()
+        });
+        Self { name, pod }
+    }
+}
+
 /// One candidate for one Lease.
 pub struct Candidate {
     leases: Api<Lease>,
     name: String,
-    me: String,
+    me: Identity,
     sighting: Option<Sighting>,
 }
 
 impl Candidate {
-    /// A candidate named `me`, which must differ from all others.
+    /// A candidate for the Lease `name`.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, name: &str, me: String) -> Self {
+    pub fn new(client: Client, namespace: &str, name: &str, me: Identity) -> Self {
         Self { leases: Api::namespaced(client, namespace), name: name.to_owned(), me, sighting: None }
     }
 
@@ -91,23 +119,20 @@ impl Candidate {
         }
     }
 
-    /// Renews until `stop`, or until the lead is lost, which it returns as `false`.
-    pub async fn keep_lead(&mut self, stop: &CancellationToken) -> bool {
+    /// Renews for as long as it is polled; returns when the lead is lost.
+    pub async fn keep_lead(&mut self) {
         let mut renewed = Instant::now();
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(PERIOD) => {}
-                () = stop.cancelled() => return true,
-            }
+            tokio::time::sleep(PERIOD).await;
             let left = RENEW_WITHIN.saturating_sub(renewed.elapsed());
             match tokio::time::timeout(left, self.try_once()).await {
                 Ok(Ok(true)) => renewed = Instant::now(),
-                Ok(Ok(false)) => return false,
+                Ok(Ok(false)) => return,
                 Ok(Err(error)) => tracing::warn!(lease = self.name, error = %describe(&error), "lease not renewed"),
                 Err(_) => tracing::warn!(lease = self.name, "lease not renewed in time"),
             }
             if renewed.elapsed() >= RENEW_WITHIN {
-                return false;
+                return;
             }
         }
     }
@@ -117,7 +142,7 @@ impl Candidate {
         let release = async {
             let Some(mut lease) = self.leases.get_opt(&self.name).await? else { return Ok(()) };
             let spec = lease.spec.get_or_insert_default();
-            if spec.holder_identity.as_deref() == Some(self.me.as_str()) {
+            if spec.holder_identity.as_deref() == Some(self.me.name.as_str()) {
                 spec.holder_identity = None;
                 self.leases.replace(&self.name, &PostParams::default(), &lease).await?;
             }
@@ -133,16 +158,18 @@ impl Candidate {
     /// Whether it leads after one look. Two candidates cannot both succeed: writes carry the version that was read.
     async fn try_once(&mut self) -> kube::Result<bool> {
         let lease = self.leases.get_opt(&self.name).await?;
-        let result = match decide(lease.as_ref(), &self.me, &mut self.sighting, Instant::now()) {
+        let result = match decide(lease.as_ref(), &self.me.name, &mut self.sighting, Instant::now()) {
             Step::StandBy => return Ok(false),
             Step::Create => {
                 let metadata = ObjectMeta { name: Some(self.name.clone()), ..Default::default() };
-                let lease = Lease { metadata, spec: Some(self.held(None)) };
+                let mut lease = Lease { metadata, spec: Some(self.held(None)) };
+                lease.metadata.owner_references = self.me.pod.clone().map(|pod| vec![pod]);
                 self.leases.create(&PostParams::default(), &lease).await
             }
             Step::Take => {
                 let mut lease = lease.unwrap_or_default();
                 lease.spec = Some(self.held(lease.spec.take()));
+                lease.metadata.owner_references = self.me.pod.clone().map(|pod| vec![pod]);
                 self.leases.replace(&self.name, &PostParams::default(), &lease).await
             }
         };
@@ -156,9 +183,9 @@ impl Candidate {
     fn held(&self, before: Option<LeaseSpec>) -> LeaseSpec {
         let before = before.unwrap_or_default();
         let now = MicroTime(Timestamp::now());
-        let is_ours = before.holder_identity.as_deref() == Some(self.me.as_str());
+        let is_ours = before.holder_identity.as_deref() == Some(self.me.name.as_str());
         LeaseSpec {
-            holder_identity: Some(self.me.clone()),
+            holder_identity: Some(self.me.name.clone()),
             lease_duration_seconds: i32::try_from(LENGTH.as_secs()).ok(),
             acquire_time: if is_ours { before.acquire_time } else { Some(now.clone()) },
             lease_transitions: Some(before.lease_transitions.unwrap_or(0) + i32::from(!is_ours)),

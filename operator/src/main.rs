@@ -1,13 +1,14 @@
 //! `anchorage-operator run` acts on a cluster, `anchorage-operator crds` prints the definitions of its kinds.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anchorage_operator::crd::publish;
-use anchorage_operator::health::{WatchHealth, describe};
+use anchorage_operator::health::WatchHealth;
 use anchorage_operator::http::{self, Sight};
-use anchorage_operator::leader::Candidate;
+use anchorage_operator::leader::{Candidate, Identity};
 use anchorage_operator::metrics::Metrics;
 use anchorage_operator::run::{self, Scope};
 use anchorage_operator::settings::{Flags, LogFormat, Settings};
@@ -29,12 +30,16 @@ enum Command {
     /// Watch a namespace and run its AnchorageClusters
     Run(Box<Flags>),
     /// Print the CustomResourceDefinitions as YAML, for `kubectl apply --server-side -f -`
-    Crds,
+    Crds {
+        /// Write one file per definition into this folder instead
+        #[arg(long, value_name = "FOLDER")]
+        write: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
     match CommandLine::parse().command {
-        Command::Crds => report(print_crds()),
+        Command::Crds { write } => report(crds(write.as_deref())),
         Command::Run(flags) => match Settings::resolve(*flags, std::env::var("POD_NAMESPACE").ok()) {
             Ok(settings) => report(run_operator(settings)),
             Err(error) => {
@@ -55,9 +60,16 @@ fn report(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-fn print_crds() -> anyhow::Result<()> {
+fn crds(folder: Option<&Path>) -> anyhow::Result<()> {
     for definition in publish::definitions() {
-        print!("---\n{}", publish::yaml(&definition)?);
+        let yaml = publish::yaml(&definition)?;
+        match folder {
+            None => print!("{yaml}"),
+            Some(folder) => {
+                let path = folder.join(publish::file_name(&definition));
+                std::fs::write(&path, yaml).with_context(|| format!("write {}", path.display()))?;
+            }
+        }
     }
     Ok(())
 }
@@ -83,65 +95,44 @@ async fn run_operator(settings: Settings) -> anyhow::Result<()> {
         ending: Arc::new(AtomicBool::new(false)),
     };
     let serving = http::serve(settings.listen, sight.clone());
-    let acting = lead_and_act(client, settings.clone(), sight.clone(), stop.clone());
-    let ending = async {
-        wait_for_signal().await?;
-        tracing::info!("ending");
-        sight.ending.store(true, Ordering::Relaxed);
-        stop.cancel();
-        anyhow::Ok(())
-    };
-    let acting = async {
-        tokio::try_join!(acting, async {
-            tokio::select! { result = ending => result, () = stop.cancelled() => Ok(()) }
-        })
-    };
+    let ending = end_on_signal(sight.clone(), stop.clone());
+    let acting = lead_and_act(client, &settings, &sight, &stop);
     tokio::select! {
         result = serving => result.with_context(|| format!("listen on {}", settings.listen)),
-        result = acting => result.map(|_| ()),
+        result = ending => result,
+        result = acting => result,
     }
 }
 
 /// Waits for the Lease, acts while it is held, gives it back. Losing it ends the process: its successor begins afresh.
 async fn lead_and_act(
     client: kube::Client,
-    settings: Settings,
-    sight: Sight,
-    stop: CancellationToken,
+    settings: &Settings,
+    sight: &Sight,
+    stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let me = std::env::var("POD_NAME").unwrap_or_else(|_| format!("process-{}", std::process::id()));
+    let me = Identity::from_environment();
     let mut candidate = Candidate::new(client.clone(), &settings.namespace, &settings.lease, me);
-    if !candidate.wait_for_lead(&stop).await {
+    if !candidate.wait_for_lead(stop).await {
         return Ok(());
     }
     tracing::info!(lease = settings.lease, "leading");
     sight.leads.store(true, Ordering::Relaxed);
     sight.metrics.leads(true);
     let scope = Scope {
-        namespace: settings.namespace,
-        default_image: settings.default_image,
+        namespace: settings.namespace.clone(),
+        default_image: settings.default_image.clone(),
         node_access: settings.node_access,
-        admin_url: settings.admin_url,
+        admin_url: settings.admin_url.clone(),
+        discovery_every: run::DISCOVERY_EVERY,
     };
+    // Both run until `stop`; the lead is kept until the last reconciliation has ended.
     let acting = run::run(client, scope, sight.metrics.clone(), sight.health.clone(), stop.clone());
-    // The lead is kept until the last reconciliation has ended.
-    let done = CancellationToken::new();
-    let acting = async {
-        let result = acting.await;
-        done.cancel();
-        result
-    };
-    tokio::pin!(acting);
-    let kept = tokio::select! {
-        result = &mut acting => {
-            result.map_err(|error| anyhow::anyhow!(describe(&error)))?;
-            true
-        }
-        kept = candidate.keep_lead(&done) => kept,
-    };
+    tokio::select! {
+        result = acting => result?,
+        () = candidate.keep_lead() => anyhow::bail!("lost the Lease {}; another operator may act now", settings.lease),
+    }
     candidate.resign().await;
-    stop.cancel();
-    anyhow::ensure!(kept, "lost the lease {}; another operator may act now", settings.lease);
     Ok(())
 }
 
@@ -157,11 +148,15 @@ fn begin_log(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
+/// On SIGTERM or Ctrl-C lets everything come to its end; never returns otherwise.
+async fn end_on_signal(sight: Sight, stop: CancellationToken) -> anyhow::Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         _ = terminate.recv() => {}
         result = tokio::signal::ctrl_c() => result?,
     }
-    Ok(())
+    tracing::info!("ending");
+    sight.ending.store(true, Ordering::Relaxed);
+    stop.cancel();
+    std::future::pending().await
 }

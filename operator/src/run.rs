@@ -32,8 +32,8 @@ const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
 const CONCURRENCY: u16 = 16;
 /// Changes that come so close together are looked at once.
 const DEBOUNCE: Duration = Duration::from_millis(50);
-/// How often the API server is asked whether optional kinds came or went.
-const DISCOVERY_EVERY: Duration = Duration::from_secs(20);
+/// How often the API server is usually asked whether optional kinds came or went.
+pub const DISCOVERY_EVERY: Duration = Duration::from_secs(20);
 
 /// What the operator needs to know to run.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub struct Scope {
     pub node_access: bool,
     /// Begins the address of a cluster's admin API.
     pub admin_url: String,
+    /// How often the API server is asked whether optional kinds came or went.
+    pub discovery_every: Duration,
 }
 
 /// Why the operator cannot begin.
@@ -135,7 +137,7 @@ pub async fn run(
     let triggers = Triggers::new(world.clone(), clusters, pin_nodes);
     // First the world must be whole: half of it would look as if objects were missing.
     let (complete_tx, complete) = tokio::sync::watch::channel(false);
-    let looking = look(watches, eyes, context.clone(), triggers, stop.clone());
+    let looking = look(watches, eyes, scope.discovery_every, context.clone(), triggers);
     let waiting = async {
         world.wait_until_complete().await;
         let _ = complete_tx.send(true);
@@ -166,7 +168,8 @@ pub async fn run(
             ),
         );
     };
-    // The watches end only when dropped: they live as long as the controllers.
+    // The watches end only when dropped: they live as long as the controllers, so that reconciliations under way have a
+    // true picture to their end.
     tokio::select! {
         () = async { tokio::join!(looking, waiting); } => {}
         () = controlling => {}
@@ -178,11 +181,11 @@ pub async fn run(
 async fn look(
     mut watches: crate::world::Watches,
     eyes: Eyes,
+    discovery_every: Duration,
     context: Arc<Context>,
     mut triggers: Triggers,
-    stop: CancellationToken,
 ) {
-    let mut discovery = tokio::time::interval(DISCOVERY_EVERY);
+    let mut discovery = tokio::time::interval(discovery_every);
     discovery.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut watched = std::collections::BTreeSet::new();
     loop {
@@ -191,12 +194,6 @@ async fn look(
             _ = discovery.tick() => {
                 discover(&context, &eyes, &mut watched, &mut watches, &triggers).await;
                 context.metrics.known(context.world.clusters.len(), context.world.pin_nodes.len());
-            }
-            () = stop.cancelled() => {
-                // Reconciliations under way still want a true picture.
-                while let Some(touched) = watches.next().await {
-                    triggers.pull(&touched);
-                }
             }
         }
     }

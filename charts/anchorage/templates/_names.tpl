@@ -1,9 +1,9 @@
 {{/* Name of everything in the release's namespace. */}}
 {{- define "anchorage.name" -}}
-{{- if contains "anchorage" .Release.Name -}}
+{{- if contains "operator" .Release.Name -}}
 {{- .Release.Name | trunc 52 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-anchorage" .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- printf "%s-operator" .Release.Name | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 

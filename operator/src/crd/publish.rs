@@ -14,13 +14,19 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
     [AnchorageCluster::crd(), PinNode::crd()].into_iter().map(publishable).collect()
 }
 
-/// One definition as YAML, with a first line that says where it comes from.
+/// The name of the file that holds a definition.
+#[must_use]
+pub fn file_name(definition: &CustomResourceDefinition) -> String {
+    format!("{}.yaml", definition.metadata.name.as_deref().unwrap_or_default())
+}
+
+/// One definition as a YAML document, with a comment that says where it comes from.
 ///
 /// # Errors
 /// When a definition cannot be written as YAML, which would be an error in this program.
 pub fn yaml(definition: &CustomResourceDefinition) -> Result<String, serde_yaml::Error> {
     Ok(format!(
-        "# Generated from the Rust types by `anchorage-operator crds`. Do not edit: run `make crds`.\n{}",
+        "---\n# Generated from the Rust types by `anchorage-operator crds`. Do not edit: run `make crds`.\n{}",
         serde_yaml::to_string(definition)?
     ))
 }

@@ -1,0 +1,11 @@
+//! The operator against a real kube-apiserver and etcd, under the chart's own permissions.
+//!
+//! There is no controller manager: nothing makes pods, completes Jobs or collects garbage unless a test does it. What
+//! needs those belongs to the end-to-end tests on kind.
+
+mod chart;
+mod definitions;
+mod fake_pinner;
+mod lifecycle;
+mod scene;
+mod server;
