@@ -98,17 +98,16 @@ impl Metrics {
         self.status_writes.with_label_values(&[controller.as_str()]).inc();
     }
 
-    /// Sums of what was written, for tests: applies, deletes, status writes.
+    /// Everything that was written so far: applies, deletes and status updates together.
     #[must_use]
     pub fn writes(&self) -> u64 {
-        [&self.applies, &self.deletes, &self.status_writes]
-            .into_iter()
-            .flat_map(prometheus::core::Collector::collect)
-            .flat_map(|family| {
-                family.get_metric().iter().map(|metric| metric.get_counter().get_value()).collect::<Vec<_>>()
-            })
-            .map(|value| value as u64)
-            .sum()
+        [&self.applies, &self.deletes, &self.status_writes].into_iter().map(sum).sum()
+    }
+
+    /// All reconciliations so far, whatever came of them.
+    #[must_use]
+    pub fn reconciliations(&self) -> u64 {
+        sum(&self.reconciles)
     }
 
     /// How many objects of our kinds are known.
@@ -132,6 +131,14 @@ impl Metrics {
             Err(error) => format!("# metrics cannot be written: {error}\n"),
         }
     }
+}
+
+/// The sum over all labels of a counter.
+fn sum(counter: &IntCounterVec) -> u64 {
+    let families = prometheus::core::Collector::collect(counter);
+    let values = families.iter().flat_map(|family| family.get_metric()).map(|metric| metric.get_counter().get_value());
+    // Counters of integers: nothing is cut off.
+    values.sum::<f64>() as u64
 }
 
 impl Default for Metrics {

@@ -28,7 +28,7 @@ const CONFIG_DIR: &str = "/etc/anchorage/nats";
 
 /// The servers' configuration file. It holds the password, so it lives in a Secret.
 #[must_use]
-pub(crate) fn server_config(cluster: &str, managed: &ManagedNats, password: &Text) -> Text {
+pub fn server_config(cluster: &str, managed: &ManagedNats, password: &Text) -> Text {
     Text::new(config(cluster, managed, password.expose()))
 }
 
@@ -39,8 +39,6 @@ fn config(cluster: &str, managed: &ManagedNats, password: &str) -> String {
          server_name: $POD_NAME\n\
          port: {CLIENT}\n\
          http_port: {MONITOR}\n\
-         lame_duck_duration: 10s\n\
-         lame_duck_grace_period: 2s\n\
          jetstream {{\n  store_dir: /data\n  max_memory_store: 64MB\n  max_file_store: {store}\n  sync_interval: always\n}}\n\
          authorization {{ user: anchorage, password: \"{password}\" }}\n"
     );

@@ -5,9 +5,9 @@
 
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy};
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, EnvVar, KeyToPath, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm,
-    PodAffinityTerm, PodAntiAffinity, PodSpec, PodTemplateSpec, ProjectedVolumeSource, SecretProjection, Volume,
-    VolumeProjection, WeightedPodAffinityTerm,
+    Affinity, Container, EnvVar, KeyToPath, Lifecycle, LifecycleHandler, NodeAffinity, NodeSelector,
+    NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, PodAntiAffinity, PodSpec, PodTemplateSpec,
+    ProjectedVolumeSource, SecretProjection, SleepAction, Volume, VolumeProjection, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 
@@ -26,6 +26,8 @@ use crate::quantity;
 
 /// Seconds in which a pinner hands its work back.
 const PINNER_GRACE_SECONDS: i64 = 20;
+/// Seconds that a pinner goes on serving at its end, until every Ingress has heard that it leaves.
+const LEAVE_SECONDS: i64 = 3;
 /// Seconds that Kubo gets on top to close its datastore; more than its own ShutdownTimeout.
 const KUBO_GRACE_SECONDS: i64 = 70;
 const KUBO: (i64, i64) = (1000, 100);
@@ -92,7 +94,7 @@ fn pod(cluster: &Cluster, node: &Placement) -> PodSpec {
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         security_context: Some(pod_security(KUBO.0, KUBO.1)),
-        termination_grace_period_seconds: Some(PINNER_GRACE_SECONDS + KUBO_GRACE_SECONDS),
+        termination_grace_period_seconds: Some(LEAVE_SECONDS + PINNER_GRACE_SECONDS + KUBO_GRACE_SECONDS),
         affinity: Some(affinity(cluster, node)),
         init_containers: Some(vec![kubo(cluster, node)]),
         containers: vec![pinner(cluster, node)],
@@ -141,6 +143,13 @@ fn pinner(cluster: &Cluster, node: &Placement) -> Container {
         ports: Some(vec![port("http", API_PORT, "TCP"), port("metrics", METRICS_PORT, "TCP")]),
         volume_mounts: Some(vec![read_only("credentials", CREDENTIALS_DIR)]),
         security_context: Some(container_security(Some(PINNER))),
+        lifecycle: Some(Lifecycle {
+            pre_stop: Some(LifecycleHandler {
+                sleep: Some(SleepAction { seconds: LEAVE_SECONDS }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
         readiness_probe: Some(every(http_probe("/readyz", "http"), 3, 5, 2)),
         liveness_probe: Some(every(http_probe("/livez", "http"), 10, 5, 6)),
         ..container("anchorage", &cluster.image, &cluster.resources)

@@ -49,7 +49,7 @@ pub fn stateful_set(cluster: &Cluster, managed: &ManagedPostgres) -> Desired {
             volume_claim_templates: Some(vec![data_claim(&managed.storage)]),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta { labels: Some(labels), ..Default::default() }),
-                spec: Some(pod(&name, managed)),
+                spec: Some(pod(&name, managed, cluster.nodes)),
             },
             ..Default::default()
         }),
@@ -58,7 +58,7 @@ pub fn stateful_set(cluster: &Cluster, managed: &ManagedPostgres) -> Desired {
     Desired::new(Kind::StatefulSet, &cluster.owner, stateful_set)
 }
 
-fn pod(name: &str, managed: &ManagedPostgres) -> PodSpec {
+fn pod(name: &str, managed: &ManagedPostgres, nodes: usize) -> PodSpec {
     let shared_memory =
         EmptyDirVolumeSource { medium: Some("Memory".to_owned()), size_limit: Some(Quantity("256Mi".to_owned())) };
     PodSpec {
@@ -71,7 +71,7 @@ fn pod(name: &str, managed: &ManagedPostgres) -> PodSpec {
             ..server("adopt-password", managed)
         }]),
         containers: vec![Container {
-            args: Some(arguments()),
+            args: Some(arguments(nodes)),
             ports: Some(vec![port("postgres", PORT, "TCP")]),
             readiness_probe: Some(every(exec_probe(&["pg_isready", "-U", "postgres", "-h", "127.0.0.1"]), 2, 5, 3)),
             ..server("postgres", managed)
@@ -107,13 +107,25 @@ fn server(name: &str, managed: &ManagedPostgres) -> Container {
 }
 
 /// Modest settings: the server shares its machine with pinners. Durability stays at its defaults, which are strict.
-fn arguments() -> Vec<String> {
-    let settings = ["max_connections=400", "shared_buffers=128MB", "max_wal_size=1GB", "checkpoint_timeout=15min"];
+fn arguments(nodes: usize) -> Vec<String> {
+    let settings = [
+        format!("max_connections={}", connections(nodes)),
+        "shared_buffers=128MB".to_owned(),
+        "max_wal_size=1GB".to_owned(),
+        "checkpoint_timeout=15min".to_owned(),
+    ];
     let mut arguments = vec!["postgres".to_owned()];
     for setting in settings {
-        arguments.extend(["-c".to_owned(), setting.to_owned()]);
+        arguments.extend(["-c".to_owned(), setting]);
     }
     arguments
+}
+
+/// A pinner opens up to 17 connections. In steps, since every change restarts the server, and with an end: a fleet of more
+/// than a hundred pinners wants a Postgres of its own with a pooler before it.
+fn connections(nodes: usize) -> usize {
+    const STEP: usize = 400;
+    (20 * nodes + 50).div_ceil(STEP).min(5) * STEP
 }
 
 /// The address under which pinners find it.
@@ -133,4 +145,14 @@ pub fn service(cluster: &Cluster) -> Desired {
         ..Default::default()
     };
     Desired::new(Kind::Service, &cluster.owner, service)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_changes_of_the_fleet_do_not_restart_the_database() {
+        assert_eq!([1, 3, 17, 18, 100, 5000].map(connections), [400, 400, 400, 800, 2000, 2000]);
+    }
 }
