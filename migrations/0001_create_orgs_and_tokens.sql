@@ -24,7 +24,7 @@ create table orgs (
     created timestamptz not null default date_trunc('milliseconds', now()),
     -- The newest pins.created of this org. Stamping a pin locks this row until the commit, so pins of one org
     -- become visible in the order of their times and no page of a list ever misses one.
-    last_pin_created timestamptz not null default '-infinity'
+    last_pin_created timestamptz not null default 'epoch'
 );
 alter table orgs enable row level security;
 alter table orgs force row level security;

@@ -20,7 +20,7 @@ use crate::{
     wake::{self, Waker},
     worker::{self, Worker},
 };
-use anyhow::Context;
+use anyhow::{Context, bail};
 use pinner_core::{address::AddressRule, id::NodeId, retry::RetryPolicy};
 use std::{net::SocketAddr, net::TcpListener, sync::Arc, time::Duration};
 use tokio::{
@@ -61,10 +61,12 @@ pub async fn run(config: ServeConfig) -> anyhow::Result<()> {
     tracing::info!(listen = %config.listen, metrics = %config.metrics.listen, node = config.node.name, "anchorage listens");
 
     let stop = CancellationToken::new();
-    let parts = tokio::spawn(run_parts(config.clone(), Arc::clone(&service), stop.clone()));
+    let mut parts = tokio::spawn(run_parts(config.clone(), Arc::clone(&service), stop.clone()));
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: handing work back"),
         _ = interrupt.recv() => tracing::info!("interrupted: handing work back"),
+        // A pinner that lacks a part looks alive and is not: better to end and be started again.
+        ended = &mut parts => return ended.context("a part ended in a panic")?.and_then(|()| bail!("the parts ended by themselves")),
     }
     service.stop();
     stop.cancel();

@@ -104,7 +104,7 @@ pub async fn heartbeat(tx: &mut WorkerTx, node: NodeId, beat: &Heartbeat) -> sql
 
 /// Says that the node is going: it takes no new placements until it is seen again.
 pub async fn leave(tx: &mut WorkerTx, node: NodeId) -> sqlx::Result<()> {
-    sqlx::query("update nodes set seen = '-infinity', kubo_ready = false where id = $1")
+    sqlx::query("update nodes set seen = 'epoch', kubo_ready = false where id = $1")
         .bind(node.uuid())
         .execute(&mut **tx)
         .await
