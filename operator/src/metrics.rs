@@ -104,10 +104,10 @@ impl Metrics {
         [&self.applies, &self.deletes, &self.status_writes].into_iter().map(sum).sum()
     }
 
-    /// All reconciliations so far, whatever came of them.
+    /// Reconciliations of one controller so far that came through.
     #[must_use]
-    pub fn reconciliations(&self) -> u64 {
-        sum(&self.reconciles)
+    pub fn reconciliations(&self, controller: Controller) -> u64 {
+        self.reconciles.with_label_values(&[controller.as_str(), "ok"]).get()
     }
 
     /// How many objects of our kinds are known.

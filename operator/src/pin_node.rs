@@ -17,7 +17,6 @@ use crate::admin_api::{AdminError, NodeReport};
 use crate::apply::{Applier, ApplyError};
 use crate::context::{Context, ReconcileError};
 use crate::crd::{PinNode, Scheduling};
-use crate::desired::Desired;
 use crate::kind::Kind;
 use crate::metrics::Controller;
 use crate::workload::StatefulSetState;
@@ -60,7 +59,9 @@ pub async fn reconcile(node: Arc<PinNode>, context: Arc<Context>) -> Result<Acti
         failure: failure.as_ref(),
     };
     let status = status::status(&node, &observed, &outcome, Timestamp::now());
-    let next = pause_before_next_look(&status, &intent, report.as_ref(), wait.as_ref());
+    let pod_is_ready = observed.pod.as_ref().is_some_and(|pod| pod.is_ready());
+    let waits_for_pinners = pod_is_ready && !matches!(report, Some(Ok(_)));
+    let next = pause_before_next_look(&status, &intent, wait.as_ref(), waits_for_pinners);
     write_status(&context, &node, &name, status).await?;
     match failure {
         Some(ApplyError::Leaving { .. }) => Ok(Action::requeue(FAST)),
@@ -126,7 +127,15 @@ async fn bring_stateful_set(
             return Ok(Some(Wait { reason: "WaitingForTurn", message }));
         }
     };
-    apply(context, &desired, observed).await?;
+    let applier = Applier::new(context.client.clone(), &context.world.namespace, MANAGER, context.metrics.clone());
+    let cluster = &node.spec.cluster_name;
+    match applier.apply(&desired, observed.stateful_set.as_deref()).await {
+        Ok(applied) => context.rollouts.applied(cluster, name, applied.metadata.generation.unwrap_or(0)),
+        Err(error) => {
+            context.rollouts.forget(cluster, name);
+            return Err(error);
+        }
+    }
     Ok(None)
 }
 
@@ -137,17 +146,13 @@ fn may_replace(context: &Context, node: &PinNode, name: &str, observed: &Observe
     }
     let cluster = &node.spec.cluster_name;
     let siblings = context.world.pin_nodes_of(cluster);
-    let is_settled = |sibling: &str| {
+    let is_settled = |sibling: &str, generation: i64| {
         let stateful_set = context.world.child(Kind::StatefulSet, sibling);
-        stateful_set.is_none_or(|live| StatefulSetState::of(&live).is_settled())
+        stateful_set.is_none_or(|live| {
+            live.metadata.generation.unwrap_or(0) >= generation && StatefulSetState::of(&live).is_settled()
+        })
     };
     context.rollouts.may_begin(cluster, name, siblings.keys().map(String::as_str), is_settled)
-}
-
-async fn apply(context: &Context, desired: &Desired, observed: &Observed) -> Result<(), ApplyError> {
-    let applier = Applier::new(context.client.clone(), &context.world.namespace, MANAGER, context.metrics.clone());
-    applier.apply(desired, observed.stateful_set.as_deref()).await?;
-    Ok(())
 }
 
 async fn write_status(
@@ -169,20 +174,11 @@ async fn write_status(
 fn pause_before_next_look(
     status: &crate::crd::PinNodeStatus,
     intent: &Intent,
-    report: Option<&Result<NodeReport, AdminError>>,
     wait: Option<&Wait>,
+    waits_for_pinners: bool,
 ) -> Duration {
-    let is_true = |type_: &str| status.conditions.iter().any(|c| c.type_ == type_ && c.status == "True");
+    let is_draining = status.conditions.iter().any(|c| c.type_ == "Draining" && c.status == "True");
     let delivered = status.scheduling.unwrap_or_default() == intent.scheduling;
-    let heard = matches!(report, Some(Ok(_)));
-    let pod_is_up = status.kubernetes_node.is_some();
-    if !delivered
-        || is_true("Draining")
-        || (pod_is_up && !heard)
-        || wait.is_some_and(|wait| wait.reason == "WaitingForCluster")
-    {
-        FAST
-    } else {
-        SLOW
-    }
+    let waits_for_secrets = wait.is_some_and(|wait| wait.reason == "WaitingForCluster");
+    if !delivered || is_draining || waits_for_pinners || waits_for_secrets { FAST } else { SLOW }
 }

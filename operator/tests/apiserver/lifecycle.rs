@@ -1,1 +1,416 @@
-//! later
+//! A cluster's life, told to a real API server: made, changed, drained, refused, left alone.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anchorage_operator::kind::Kind;
+use anchorage_operator::names;
+use k8s_openapi::api::core::v1::{Node, Secret};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::scene::{Scene, ready_pod, until};
+use crate::server::server;
+
+fn spec(nodes: usize) -> Value {
+    json!({
+        "nodes": nodes,
+        "kubo": { "network": "Private", "storage": { "size": "1Gi" }, "resources": { "limits": { "memory": "1024Mi" } } },
+        "postgres": { "managed": { "storage": { "size": "1Gi" } } },
+        "nats": { "managed": { "storage": { "size": "1Gi" } } },
+        "api": { "ingress": { "host": "pins.anchorage.test", "className": "traefik" } },
+    })
+}
+
+fn with(mut spec: Value, field: &str, value: Value) -> Value {
+    spec[field] = value;
+    spec
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spec_becomes_a_cluster_and_a_second_look_writes_nothing() {
+    let scene = Scene::set("whole").await;
+    let operator = scene.operator();
+    scene.apply_cluster(spec(2)).await;
+
+    // The database comes first, then its schema, then the pinners.
+    scene.node_condition("demo-0", "Ready", "False", "WaitingForDatabase").await;
+    assert_eq!(names_of(&scene, Kind::Job).await, [""; 0]);
+    scene.make_ready("demo-postgres").await;
+    let migration = scene.migration().await;
+    assert_eq!(names_of(&scene, Kind::StatefulSet).await, ["demo-nats", "demo-postgres"]);
+    scene.cluster_condition("DatabaseReady", "False", "Migrating").await;
+    scene.complete(&migration).await;
+    scene.make_ready("demo-nats").await;
+    for node in ["demo-0", "demo-1"] {
+        scene.bring_up_node(node).await;
+    }
+    scene.cluster_condition("Ready", "True", "Ready").await;
+    scene.cluster_condition("Progressing", "False", "Complete").await;
+    scene.cluster_condition("Degraded", "False", "AsExpected").await;
+
+    assert_eq!(names_of(&scene, Kind::ConfigMap).await, ["demo-kubo"]);
+    assert_eq!(names_of(&scene, Kind::Service).await, ["demo", "demo-nats", "demo-nodes", "demo-postgres"]);
+    assert_eq!(names_of(&scene, Kind::PodDisruptionBudget).await, ["demo"]);
+    assert_eq!(names_of(&scene, Kind::Ingress).await, ["demo"]);
+    assert_eq!(
+        names_of(&scene, Kind::Secret).await,
+        ["demo-admin", "demo-database", "demo-nats", "demo-postgres", "demo-swarm-key", "demo-tokens"]
+    );
+    let told: Vec<String> = Api::<Event>::namespaced(scene.client.clone(), &scene.namespace)
+        .list(&ListParams::default())
+        .await
+        .unwrap()
+        .into_iter()
+        .filter_map(|event| event.reason)
+        .collect();
+    assert!(told.contains(&"Migrated".to_owned()), "{told:?}");
+
+    operator.end().await;
+    let before = versions(&scene).await;
+    let operator = scene.operator();
+    operator.looked(1, 2).await;
+    // And once more, woken by somebody's annotations.
+    scene.annotate("demo-0", "example.org/note", json!("x")).await;
+    scene.annotate("demo-1", "example.org/note", json!("x")).await;
+    operator.looked(2, 4).await;
+    assert_eq!(operator.metrics.writes(), 0);
+    let mut after = versions(&scene).await;
+    // The test itself annotated these two.
+    for node in ["PinNode/demo-0", "PinNode/demo-1"] {
+        after.insert(node.to_owned(), before[node].clone());
+    }
+    assert_eq!(after, before);
+    operator.end().await;
+    scene.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_add_stays_and_what_they_change_is_put_right() {
+    let scene = Scene::set("edited").await;
+    let operator = scene.operator();
+    scene.apply_cluster(spec(2)).await;
+    scene.object(Kind::Ingress, "demo").await;
+    let service = scene.api(Kind::Service);
+    let label = json!({ "metadata": { "labels": { "team": "storage" } } });
+    service.patch("demo", &PatchParams::default(), &Patch::Merge(label)).await.unwrap();
+
+    let stolen = json!({ "spec": { "selector": { names::CLUSTER_LABEL: "another" } } });
+    service.patch("demo", &PatchParams::default(), &Patch::Merge(stolen)).await.unwrap();
+    let config = json!({ "data": { "10-anchorage.sh": "exit 1" } });
+    scene.api(Kind::ConfigMap).patch("demo-kubo", &PatchParams::default(), &Patch::Merge(config)).await.unwrap();
+    scene.api(Kind::PodDisruptionBudget).delete("demo", &DeleteParams::default()).await.unwrap();
+
+    let repaired = until("the selector to be put right", async || {
+        let service = service.get("demo").await.unwrap();
+        (service.data["spec"]["selector"][names::CLUSTER_LABEL] == "demo").then_some(service)
+    })
+    .await;
+    assert_eq!(repaired.labels()["team"], "storage");
+    until("the script to be put right", async || {
+        let config = scene.api(Kind::ConfigMap).get("demo-kubo").await.unwrap();
+        config.data["data"]["10-anchorage.sh"].as_str().unwrap().contains("Addresses.API").then_some(())
+    })
+    .await;
+    scene.object(Kind::PodDisruptionBudget, "demo").await;
+
+    // An object that is not wanted any more goes.
+    let mut without_ingress = spec(2);
+    without_ingress.as_object_mut().unwrap().remove("api");
+    scene.apply_cluster(without_ingress).await;
+    until("the Ingress to go", async || scene.names(Kind::Ingress).await.is_empty().then_some(())).await;
+    operator.end().await;
+    scene.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_annotation_drains_a_node_and_its_token_comes_back() {
+    let scene = Scene::set("drained").await;
+    let operator = scene.operator();
+    scene.apply_cluster(spec(2)).await;
+    scene.bring_up(2).await;
+    scene.node_condition("demo-1", "Schedulable", "True", "Active").await;
+    scene.pinner.block_drains("moving data is not part of this version");
+
+    let asked = Instant::now();
+    scene.annotate("demo-1", names::DRAIN, json!("kernel-update-7")).await;
+    let message = scene.node_condition("demo-1", "Drained", "False", "Blocked").await;
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(5), "acknowledged after {took:?}");
+    assert_eq!(message, "moving data is not part of this version");
+    let status = scene.pin_nodes().get("demo-1").await.unwrap().status.unwrap();
+    let drain = status.drain.unwrap();
+    assert_eq!(drain.request_token.as_deref(), Some("kernel-update-7"));
+    assert_eq!((drain.placements_remaining, drain.bytes_remaining), (Some(2), Some(2048)));
+    scene.node_condition("demo-1", "Schedulable", "False", "RequestedByAnnotation").await;
+    let body = json!({ "scheduling": "Drained", "requestToken": "kernel-update-7", "reason": "kernel-update-7" });
+    assert_eq!(scene.pinner.asked("demo-1"), [body]);
+
+    scene.pinner.finish_drain("demo-1");
+    scene.node_condition("demo-1", "Drained", "True", "Drained").await;
+    scene.node_condition("demo-1", "Draining", "False", "Drained").await;
+
+    scene.annotate("demo-1", names::DRAIN, Value::Null).await;
+    scene.node_condition("demo-1", "Schedulable", "True", "Active").await;
+    scene.node_condition("demo-1", "Drained", "False", "NotRequested").await;
+    assert!(scene.pin_nodes().get("demo-1").await.unwrap().status.unwrap().drain.is_none());
+    assert_eq!(scene.pinner.asked("demo-1").last().unwrap()["scheduling"], "Active");
+
+    scene.annotate("demo-0", names::CORDON, json!("look")).await;
+    scene.node_condition("demo-0", "Schedulable", "False", "RequestedByAnnotation").await;
+    assert_eq!(scene.pinner.asked("demo-0").last().unwrap()["scheduling"], "Cordoned");
+    operator.end().await;
+    scene.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_smaller_cluster_keeps_a_node_until_it_is_drained() {
+    let scene = Scene::set("smaller").await;
+    let operator = scene.operator();
+    scene.apply_cluster(spec(3)).await;
+    scene.bring_up(3).await;
+    scene.pinner.block_drains("no other node may take the data");
+
+    scene.apply_cluster(spec(2)).await;
+    let message = scene.cluster_condition("Progressing", "True", "ScaleDownBlocked").await;
+    assert!(message.contains("demo-2") && message.contains("no other node may take the data"), "{message}");
+    assert_eq!(names_of(&scene, Kind::PinNode).await, ["demo-0", "demo-1", "demo-2"]);
+
+    scene.pinner.finish_drain("demo-2");
+    until("the drained node to go", async || {
+        (names_of(&scene, Kind::PinNode).await == ["demo-0", "demo-1"]).then_some(())
+    })
+    .await;
+    scene.cluster_condition("Ready", "True", "Ready").await;
+    operator.end().await;
+    scene.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_done_is_said_and_what_runs_keeps_running() {
+    let scene = Scene::set("refused").await;
+    let operator = scene.operator();
+    scene.apply_cluster(with(spec(2), "postgres", json!({ "secretName": "our-postgres" }))).await;
+    let message = scene.cluster_condition("DatabaseReady", "False", "SecretMissing").await;
+    assert!(message.contains("our-postgres") && message.contains("url"), "{message}");
+
+    let secrets: Api<Secret> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let put = async |content: Value| {
+        let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "our-postgres" }, "stringData": content });
+        secrets.patch("our-postgres", &PatchParams::apply("user").force(), &Patch::Apply(secret)).await.unwrap();
+    };
+    put(json!({ "uri": "x" })).await;
+    let message = scene.cluster_condition("DatabaseReady", "False", "SecretInvalid").await;
+    assert!(message.contains("no key url"), "{message}");
+    put(json!({ "url": "mysql://root:hunter2@db/pins" })).await;
+    let message = until("the next complaint", async || {
+        let message = scene.cluster_condition("DatabaseReady", "False", "SecretInvalid").await;
+        message.contains("postgres://").then_some(message)
+    })
+    .await;
+    assert!(!message.contains("hunter2"), "{message}");
+    put(json!({ "url": "postgres://root:hunter2@db/pins" })).await;
+    let migration = scene.migration().await;
+    let derived = secrets.get("demo-database").await.unwrap().data.unwrap();
+    assert!(derived["api-url"].0.starts_with(b"postgres://anchorage_api:"));
+    assert!(!derived.contains_key("admin-url"));
+    scene.complete(&migration).await;
+    scene.make_ready("demo-nats").await;
+    scene.bring_up_node("demo-0").await;
+    scene.bring_up_node("demo-1").await;
+
+    let before = versions(&scene).await;
+    let oidc = json!({ "issuerURL": "https://id.example", "clientID": "anchorage", "clientSecretName": "oidc" });
+    let refused = with(with(spec(3), "postgres", json!({ "secretName": "our-postgres" })), "oidc", oidc);
+    scene.apply_cluster(refused).await;
+    let message = scene.cluster_condition("Ready", "False", "NotSupported").await;
+    assert!(message.contains("oidc is not supported in this version"), "{message}");
+    scene.cluster_condition("DatabaseReady", "True", "LastKnown").await;
+    scene.cluster_condition("Available", "True", "PinnerReady").await;
+    let after = versions(&scene).await;
+    let objects = |versions: BTreeMap<String, String>| -> Vec<(String, String)> {
+        versions.into_iter().filter(|(name, _)| !name.starts_with("PinNode/")).collect()
+    };
+    assert_eq!(objects(after), objects(before));
+    operator.end().await;
+    scene.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trouble_of_pods_becomes_a_condition_with_its_cause() {
+    let scene = Scene::set("trouble").await;
+    let operator = scene.operator();
+    scene.apply_cluster(spec(2)).await;
+    scene.bring_up(2).await;
+    let crashing = json!({
+        "conditions": [{ "type": "PodScheduled", "status": "True" }, { "type": "Ready", "status": "False" }],
+        "containerStatuses": [{
+            "name": "anchorage", "image": "a", "imageID": "", "ready": false, "restartCount": 4,
+            "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+            "lastState": { "terminated": { "exitCode": 2, "message": "tokens.root: must have at least 32 bytes" } },
+        }],
+    });
+    scene.set_pod_status("demo-1-0", crashing).await;
+    let message = scene.node_condition("demo-1", "Ready", "False", "ContainerCrashing").await;
+    assert!(message.contains("tokens.root: must have at least 32 bytes"), "{message}");
+    scene.cluster_condition("Degraded", "True", "PinNodeInTrouble").await;
+    scene.set_pod_status("demo-1-0", ready_pod()).await;
+    scene.cluster_condition("Ready", "True", "Ready").await;
+
+    // The token of the pinners is another one: said, and mended as soon as they accept ours.
+    scene.pinner.accept_only("another");
+    scene.annotate("demo-0", names::DRAIN, json!("t1")).await;
+    let message = scene.node_condition("demo-0", "Draining", "True", "WaitingForPinners").await;
+    assert!(message.contains("demo-admin"), "{message}");
+    let secrets: Api<Secret> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let token = secrets.get("demo-admin").await.unwrap().data.unwrap()["token"].0.clone();
+    scene.pinner.accept_only(&String::from_utf8(token).unwrap());
+    scene.node_condition("demo-0", "Draining", "True", "RequestedByAnnotation").await;
+    operator.end().await;
+    scene.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cordoned_kubernetes_node_takes_no_placements_and_a_drained_one_gives_them_away() {
+    let scene = Scene::set("nodes").await;
+    let nodes: Api<Node> = Api::all(scene.client.clone());
+    let node = json!({
+        "metadata": { "name": "worker-a", "labels": { "topology.kubernetes.io/zone": "a" } },
+        "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
+    });
+    let node = nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
+    // Without a controller manager a new Node keeps the taint that admission gives it.
+    let untainted =
+        json!({ "spec": { "taints": null }, "status": { "conditions": [{ "type": "Ready", "status": "True" }] } });
+    nodes.patch(&node.name_any(), &PatchParams::default(), &Patch::Merge(untainted)).await.unwrap();
+
+    let operator = scene.operator();
+    scene.apply_cluster(spec(1)).await;
+    let pin_node = until("a PinNode", async || scene.pin_nodes().get_opt("demo-0").await.unwrap()).await;
+    assert_eq!(pin_node.spec.zone.as_deref(), Some("a"));
+    scene.bring_up(1).await;
+    let binding = json!({
+        "metadata": { "name": "demo-0-0" },
+        "target": { "apiVersion": "v1", "kind": "Node", "name": "worker-a" },
+    });
+    let _: Value =
+        scene.pods().create_subresource("binding", "demo-0-0", &PostParams::default(), &binding).await.unwrap();
+
+    let cordon = |yes: bool| json!({ "spec": { "unschedulable": yes } });
+    nodes.patch("worker-a", &PatchParams::default(), &Patch::Merge(cordon(true))).await.unwrap();
+    scene.node_condition("demo-0", "Schedulable", "False", "KubernetesNodeCordoned").await;
+    scene.node_condition("demo-0", "Drained", "False", "NotRequested").await;
+    assert_eq!(scene.pinner.asked("demo-0").last().unwrap()["scheduling"], "Cordoned");
+    let drain = json!({ "metadata": { "annotations": { names::DRAIN: "rack-4" } } });
+    nodes.patch("worker-a", &PatchParams::default(), &Patch::Merge(drain)).await.unwrap();
+    scene.node_condition("demo-0", "Draining", "True", "KubernetesNodeDraining").await;
+    operator.end().await;
+    nodes.delete("worker-a", &DeleteParams::default()).await.unwrap();
+    scene.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_object_of_the_same_name_is_left_alone_and_a_pod_monitor_comes_with_its_definition() {
+    let scene = Scene::set("foreign").await;
+    let foreign = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "demo-kubo" }, "data": { "mine": "1" } });
+    let foreign = serde_json::from_value(foreign).unwrap();
+    scene.api(Kind::ConfigMap).create(&PostParams::default(), &foreign).await.unwrap();
+    let operator = scene.operator();
+    scene.apply_cluster(with(spec(2), "metrics", json!({ "podMonitor": { "enabled": true } }))).await;
+    let message = scene.cluster_condition("Ready", "False", "NameTaken").await;
+    assert!(message.contains("ConfigMap demo-kubo"), "{message}");
+    assert_eq!(scene.api(Kind::ConfigMap).get("demo-kubo").await.unwrap().data["data"], json!({ "mine": "1" }));
+    scene.api(Kind::ConfigMap).delete("demo-kubo", &DeleteParams::default()).await.unwrap();
+    scene.object(Kind::Ingress, "demo").await;
+
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": { "name": "podmonitors.monitoring.coreos.com", "annotations": { "api-approved.kubernetes.io": "test" } },
+        "spec": {
+            "group": "monitoring.coreos.com", "scope": "Namespaced",
+            "names": { "kind": "PodMonitor", "plural": "podmonitors" },
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": { "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } },
+            }],
+        },
+    });
+    tokio::task::spawn_blocking(move || server().apply(&[], &definition.to_string()).unwrap()).await.unwrap();
+    let monitor = scene.object(Kind::PodMonitor, "demo").await;
+    assert_eq!(monitor.data["spec"]["podMetricsEndpoints"][0]["port"], "metrics");
+    operator.end().await;
+    scene.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_is_rolled_out_after_its_migration_one_ready_pod_at_a_time() {
+    let scene = Scene::set("rollout").await;
+    let operator = scene.operator();
+    scene.apply_cluster(spec(2)).await;
+    scene.bring_up(2).await;
+    let old = scene.migration().await;
+
+    scene.apply_cluster(with(spec(2), "image", json!("anchorage/anchorage:next"))).await;
+    let new =
+        until("the next migration", async || scene.names(Kind::Job).await.into_iter().find(|name| *name != old)).await;
+    scene.cluster_condition("DatabaseReady", "False", "Migrating").await;
+    assert_eq!(images(&scene).await, ["anchorage/anchorage:test"; 2]);
+    scene.complete(&new).await;
+    let waiting = until("one node to wait for the other", async || {
+        for (node, other) in [("demo-0", "demo-1"), ("demo-1", "demo-0")] {
+            let image = image(&scene, node).await;
+            if image == "anchorage/anchorage:next" {
+                return Some(other);
+            }
+        }
+        None
+    })
+    .await;
+    assert_eq!(image(&scene, waiting).await, "anchorage/anchorage:test");
+    for node in ["demo-0", "demo-1"] {
+        if node != waiting {
+            scene.make_ready(node).await;
+        }
+    }
+    until("the other node's turn", async || (image(&scene, waiting).await == "anchorage/anchorage:next").then_some(()))
+        .await;
+    operator.end().await;
+    scene.strike().await;
+}
+
+async fn image(scene: &Scene, stateful_set: &str) -> String {
+    let set = scene.api(Kind::StatefulSet).get(stateful_set).await.unwrap();
+    set.data["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
+}
+
+async fn images(scene: &Scene) -> Vec<String> {
+    vec![image(scene, "demo-0").await, image(scene, "demo-1").await]
+}
+
+async fn names_of(scene: &Scene, kind: Kind) -> Vec<String> {
+    scene.names(kind).await.into_iter().filter(|name| name.starts_with("demo")).collect()
+}
+
+/// The resource version of every object that a cluster consists of.
+async fn versions(scene: &Scene) -> BTreeMap<String, String> {
+    let kinds = [
+        Kind::Secret,
+        Kind::ConfigMap,
+        Kind::Service,
+        Kind::PodDisruptionBudget,
+        Kind::StatefulSet,
+        Kind::Job,
+        Kind::PinNode,
+        Kind::Ingress,
+    ];
+    let mut versions = BTreeMap::new();
+    for kind in kinds {
+        for object in scene.api(kind).list(&ListParams::default()).await.unwrap() {
+            let name = format!("{}/{}", kind.as_str(), object.name_any());
+            versions.insert(name, object.resource_version().unwrap());
+        }
+    }
+    versions
+}
