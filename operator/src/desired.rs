@@ -45,7 +45,12 @@ impl Desired {
     #[must_use]
     pub fn is_met_by(&self, live: &DynamicObject) -> bool {
         // A DynamicObject is parsed from JSON, so it can be written as JSON.
-        serde_json::to_value(live).is_ok_and(|live| covers(&live, &self.body))
+        let Ok(mut live) = serde_json::to_value(live) else { return false };
+        // The items of a list do not repeat what they are.
+        for field in ["apiVersion", "kind"] {
+            live[field] = self.body[field].clone();
+        }
+        covers(&live, &self.body)
     }
 }
 

@@ -76,7 +76,7 @@ async fn a_spec_becomes_a_cluster_and_a_second_look_writes_nothing() {
     scene.annotate("demo-0", "example.org/note", json!("x")).await;
     scene.annotate("demo-1", "example.org/note", json!("x")).await;
     operator.looked(2, 4).await;
-    assert_eq!(operator.metrics.writes(), 0);
+    assert_eq!(operator.metrics.writes(), 0, "{}", operator.metrics.text());
     let mut after = versions(&scene).await;
     // The test itself annotated these two.
     for node in ["PinNode/demo-0", "PinNode/demo-1"] {
