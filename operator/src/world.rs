@@ -77,7 +77,6 @@ pub struct Eyes {
 
 impl World {
     /// Prepares a world and the watches that fill it.
-    #[must_use]
     pub fn new(eyes: &Eyes) -> (Arc<Self>, Watches) {
         let ours = watcher::Config::default().labels(&format!("{}={}", names::MANAGED_BY_LABEL, names::MANAGED_BY));
         let mut watches = Watches::new();

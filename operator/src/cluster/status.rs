@@ -225,7 +225,7 @@ fn database(cluster: &Cluster, observed: &Observed) -> Verdict {
     if let Database::Managed(_) = &cluster.database {
         let name = names::postgres(&cluster.name);
         let server = observed.live.get(&(Kind::StatefulSet, name.clone()));
-        if !server.is_some_and(|server| StatefulSetState::of(server).ready > 0) {
+        if server.is_none_or(|server| StatefulSetState::of(server).ready == 0) {
             return match &observed.troubles.postgres {
                 Some(trouble) => no(DATABASE, trouble.reason, trouble.message.clone()),
                 None => no(DATABASE, "Starting", format!("waiting for the managed Postgres, StatefulSet {name}")),

@@ -1,0 +1,327 @@
+//! What is planned for a cluster, without any server: names per scenario, whole objects where every field matters.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anchorage_operator::apply::changes;
+use anchorage_operator::cluster::observe::Observed;
+use anchorage_operator::cluster::plan::{Plan, plan};
+use anchorage_operator::cluster::validate::{Cluster, Refusal, validate};
+use anchorage_operator::crd::AnchorageCluster;
+use anchorage_operator::crd::shared::Storage;
+use anchorage_operator::credentials::Credentials;
+use anchorage_operator::desired::Desired;
+use anchorage_operator::kind::Kind;
+use anchorage_operator::resources::{migrate_job, pinner};
+use anchorage_operator::secrets::{Secrets, Text};
+use anchorage_operator::served::Served;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::core::DynamicObject;
+use serde_json::{Value, json};
+
+fn private() -> Value {
+    json!({
+        "nodes": 3,
+        "kubo": {
+            "network": "Private", "storage": { "size": "10Gi" },
+            "resources": { "limits": { "memory": "1Gi" } },
+            "configPatch": { "Swarm.ConnMgr.HighWater": 200 },
+        },
+        "postgres": { "managed": { "storage": { "size": "10Gi" } } },
+        "nats": { "managed": { "storage": { "size": "1Gi" } } },
+    })
+}
+
+fn public() -> Value {
+    json!({
+        "nodes": 1,
+        "kubo": { "storage": { "size": "10Gi" } },
+        "postgres": { "secretName": "our-postgres" },
+        "nats": { "url": "tls://nats.example:4222", "credentialsSecretName": "our-nats" },
+        "api": {
+            "ingress": { "host": "pins.example", "tlsSecretName": "pins-tls", "annotations": { "a": "b" } },
+            "httpRoute": { "parentRefs": [{ "name": "gateway" }], "hostnames": ["pins.example"] },
+        },
+        "metrics": { "podMonitor": { "enabled": true, "interval": "30s" }, "allowCIDRs": ["10.0.0.0/8"] },
+        "volumeClaimDeletePolicy": "Delete",
+    })
+}
+
+fn with(mut spec: Value, pointer: &str, value: Value) -> Value {
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    spec.pointer_mut(parent).unwrap()[key] = value;
+    spec
+}
+
+fn object(spec: Value) -> AnchorageCluster {
+    let metadata = json!({ "name": "demo", "namespace": "pins", "uid": "1", "generation": 1 });
+    serde_json::from_value(json!({
+        "apiVersion": "anchorage.dev/v1alpha1", "kind": "AnchorageCluster", "metadata": metadata, "spec": spec,
+    }))
+    .unwrap()
+}
+
+/// The Secrets that a user of [`public`] has made.
+fn users_secrets() -> Secrets {
+    let mut secrets = Secrets::default();
+    let mut put = |name: &str, key: &str, value: &str| {
+        secrets.insert(name, Arc::new(BTreeMap::from([(key.to_owned(), Text::new(value))])));
+    };
+    put("our-postgres", "url", "postgres://root:secret@db.example/pins");
+    put("our-nats", "nats.creds", "-----BEGIN NATS USER JWT-----");
+    secrets
+}
+
+fn valid(spec: Value) -> Cluster {
+    validate(&object(spec), &users_secrets(), "anchorage/anchorage:test").unwrap()
+}
+
+/// Secrets as they come from chance in production, here in order.
+fn counter() -> impl FnMut() -> String {
+    let mut count = 0;
+    move || {
+        count += 1;
+        format!("{count:064}")
+    }
+}
+
+fn planned(cluster: &Cluster, observed: &Observed) -> Plan {
+    let credentials = Credentials::complete(cluster, &observed.secrets, &mut counter());
+    plan(cluster, observed, &credentials, false)
+}
+
+fn names(objects: &[Desired]) -> Vec<String> {
+    objects.iter().map(|object| format!("{}/{}", object.kind.as_str(), object.name)).collect()
+}
+
+/// The world after everything that `plan` wants was made, with the database running.
+fn after(mut observed: Observed, plan: &Plan) -> Observed {
+    for object in &plan.objects {
+        let mut body = object.body.clone();
+        if object.kind == Kind::StatefulSet {
+            body["status"] = json!({ "readyReplicas": 1 });
+        }
+        if object.kind == Kind::PinNode {
+            let node = serde_json::from_value(body.clone()).unwrap();
+            observed.pin_nodes.insert(object.name.clone(), Arc::new(node));
+        }
+        if object.kind == Kind::Secret {
+            // Secrets are read by name and never watched.
+            continue;
+        }
+        let live: DynamicObject = serde_json::from_value(body).unwrap();
+        observed.live.insert((object.kind, object.name.clone()), Arc::new(live));
+    }
+    observed
+}
+
+fn yaml(object: &Desired) -> String {
+    serde_yaml::to_string(&object.body).unwrap()
+}
+
+fn find<'a>(plan: &'a Plan, kind: Kind, name: &str) -> &'a Desired {
+    plan.objects.iter().find(|object| object.kind == kind && object.name == name).unwrap()
+}
+
+#[test]
+fn a_private_cluster_with_everything_managed() {
+    let cluster = valid(private());
+    let first = planned(&cluster, &Observed::default());
+    insta::assert_yaml_snapshot!(names(&first.objects), @r#"
+    - Secret/demo-admin
+    - Secret/demo-database
+    - Secret/demo-nats
+    - Secret/demo-postgres
+    - Secret/demo-swarm-key
+    - Secret/demo-tokens
+    - ConfigMap/demo-kubo
+    - Service/demo
+    - Service/demo-nodes
+    - PodDisruptionBudget/demo
+    - Service/demo-postgres
+    - StatefulSet/demo-postgres
+    - Service/demo-nats
+    - StatefulSet/demo-nats
+    - PinNode/demo-0
+    - PinNode/demo-1
+    - PinNode/demo-2
+    "#);
+    let observed = after(Observed::default(), &first);
+    let second = planned(&cluster, &observed);
+    let new: Vec<String> =
+        names(&second.objects).into_iter().filter(|name| !names(&first.objects).contains(name)).collect();
+    assert_eq!(new, [format!("Job/{}", migrate_job::name(&cluster))], "the database runs, so it can be migrated");
+}
+
+#[test]
+fn a_public_cluster_on_what_exists_already() {
+    let cluster = valid(public());
+    let served = Served::these([Kind::HttpRoute, Kind::PodMonitor]);
+    let observed = Observed { secrets: users_secrets(), served, ..Observed::default() };
+    let plan = planned(&cluster, &observed);
+    insta::assert_yaml_snapshot!(names(&plan.objects), @r#"
+    - Secret/demo-admin
+    - Secret/demo-database
+    - Secret/demo-nats
+    - Secret/demo-tokens
+    - ConfigMap/demo-kubo
+    - Service/demo
+    - Service/demo-nodes
+    - PodDisruptionBudget/demo
+    - Job/demo-migrate-fe578354a7
+    - PinNode/demo-0
+    - Ingress/demo
+    - HTTPRoute/demo
+    - PodMonitor/demo
+    "#);
+}
+
+#[test]
+fn kinds_that_are_not_served_are_left_out_and_named() {
+    let cluster = valid(public());
+    let plan = planned(&cluster, &Observed { secrets: users_secrets(), ..Observed::default() });
+    assert_eq!(plan.unserved, [Kind::HttpRoute, Kind::PodMonitor]);
+}
+
+#[test]
+fn planning_again_after_applying_changes_nothing() {
+    let cluster = valid(private());
+    let mut observed = Observed::default();
+    for _ in 0..2 {
+        let plan = planned(&cluster, &observed);
+        observed = after(observed, &plan);
+    }
+    let credentials = Credentials::complete(&cluster, &observed.secrets, &mut counter());
+    for (name, content) in credentials.secrets() {
+        observed.secrets.insert(name, Arc::new(content.clone()));
+    }
+    let plan = planned(&cluster, &observed);
+    assert_eq!(names(&changes(&plan.objects, &observed.live).into_iter().cloned().collect::<Vec<_>>()), [""; 0]);
+    assert!(plan.remove.is_empty() && plan.leaving.is_empty());
+}
+
+#[test]
+fn what_is_not_wanted_any_more_is_removed() {
+    let cluster = valid(with(private(), "/nats/managed/replicas", json!(3)));
+    let observed = after(Observed::default(), &planned(&cluster, &Observed::default()));
+    let mut spec = private();
+    spec["nats"] = json!({ "url": "nats://elsewhere:4222" });
+    let plan = planned(&valid(spec), &observed);
+    let removed: Vec<String> = plan
+        .remove
+        .iter()
+        .map(|(kind, object)| format!("{}/{}", kind.as_str(), object.metadata.name.as_deref().unwrap()))
+        .collect();
+    assert_eq!(removed, ["Service/demo-nats", "PodDisruptionBudget/demo-nats", "StatefulSet/demo-nats"]);
+}
+
+#[test]
+fn generated_values_are_kept_for_ever() {
+    let cluster = valid(private());
+    let mut secrets = Secrets::default();
+    let first = Credentials::complete(&cluster, &secrets, &mut counter());
+    for (name, content) in first.secrets() {
+        secrets.insert(name, Arc::new(content.clone()));
+    }
+    let second = Credentials::complete(&cluster, &secrets, &mut || panic!("nothing is missing"));
+    assert_eq!(second, first);
+}
+
+#[test]
+fn role_passwords_outlive_a_change_of_the_database_address() {
+    let mut secrets = users_secrets();
+    let before = Credentials::complete(&valid(public()), &secrets, &mut counter());
+    for (name, content) in before.secrets() {
+        secrets.insert(name, Arc::new(content.clone()));
+    }
+    let moved = BTreeMap::from([("url".to_owned(), Text::new("postgres://root:other@new.example/pins"))]);
+    secrets.insert("our-postgres", Arc::new(moved));
+    let cluster = validate(&object(public()), &secrets, "image").unwrap();
+    let after = Credentials::complete(&cluster, &secrets, &mut || panic!("nothing is missing"));
+    let url = |credentials: &Credentials| {
+        let (_, content) = credentials.secrets().find(|(name, _)| *name == "demo-database").unwrap();
+        content["api-url"].expose().to_owned()
+    };
+    assert_eq!(url(&after), url(&before).replace("db.example", "new.example"));
+}
+
+#[test]
+fn the_pod_of_a_pin_node_in_full() {
+    let cluster = valid(private());
+    let owner = OwnerReference {
+        kind: "PinNode".to_owned(),
+        name: "demo-0".to_owned(),
+        uid: "2".to_owned(),
+        ..Default::default()
+    };
+    let storage = Storage { size: "10Gi".to_owned(), storage_class_name: Some("fast".to_owned()) };
+    let placement = pinner::Placement {
+        name: "demo-0",
+        owner: &owner,
+        zone: Some("a"),
+        storage: &storage,
+        inputs: "0123456789abcdef",
+    };
+    insta::assert_snapshot!("pinner", yaml(&pinner::desired(&cluster, &placement)));
+}
+
+#[test]
+fn servers_and_configuration_in_full() {
+    let cluster = valid(private());
+    let first = planned(&cluster, &Observed::default());
+    insta::assert_snapshot!("postgres", yaml(find(&first, Kind::StatefulSet, "demo-postgres")));
+    insta::assert_snapshot!("nats", yaml(find(&first, Kind::StatefulSet, "demo-nats")));
+    insta::assert_snapshot!("kubo-private", yaml(find(&first, Kind::ConfigMap, "demo-kubo")));
+    let public = planned(&valid(public()), &Observed { secrets: users_secrets(), ..Observed::default() });
+    insta::assert_snapshot!("kubo-public", yaml(find(&public, Kind::ConfigMap, "demo-kubo")));
+    let job = public.objects.iter().find(|object| object.kind == Kind::Job).unwrap();
+    insta::assert_snapshot!("migration", yaml(job));
+}
+
+#[test]
+fn specs_that_cannot_be_are_refused_with_their_cure() {
+    let cases = [
+        (
+            with(private(), "/oidc", json!({ "issuerURL": "x", "clientID": "y", "clientSecretName": "z" })),
+            "NotSupported",
+            "oidc is not supported",
+        ),
+        (with(private(), "/rebalance", json!({ "enabled": true })), "NotSupported", "Set it to false"),
+        (with(private(), "/tokens", json!({ "rotationDays": 30 })), "NotSupported", "tokens.rotationDays"),
+        (with(private(), "/api", json!({ "rateLimits": { "token": 1 } })), "NotSupported", "api.rateLimits"),
+        (with(private(), "/api", json!({ "trustedProxies": ["10.0.0.0/8"] })), "NotSupported", "api.trustedProxies"),
+        (with(private(), "/replication", json!({ "min": 2, "max": 4 })), "InvalidSpec", "max <= nodes"),
+        (with(private(), "/kubo/storage/size", json!("1Ki")), "InvalidSpec", "at least 16Mi"),
+        (
+            with(private(), "/kubo/configPatch", json!({ "Addresses": {} })),
+            "InvalidSpec",
+            "Addresses.API belongs to the operator",
+        ),
+        (
+            with(private(), "/kubo/configPatch", json!({ "Identity.PrivKey": "x" })),
+            "InvalidSpec",
+            "belongs to the operator",
+        ),
+        (
+            with(private(), "/kubo/configPatch", json!({ "Bootstrap": ["auto"] })),
+            "InvalidSpec",
+            "belongs to the operator",
+        ),
+        (with(private(), "/kubo/configPatch", json!({ "x'; rm": 1 })), "InvalidSpec", "dotted names"),
+        (with(private(), "/kubo/swarmKeySecretName", json!("keys")), "SecretMissing", "Secret keys does not exist"),
+        (with(private(), "/kubo/swarmKeySecretName", json!("our-nats")), "SecretInvalid", "no key swarm.key"),
+        (
+            with(private(), "/postgres", json!({ "secretName": "none" })),
+            "SecretMissing",
+            "postgres.secretName names it",
+        ),
+        (with(private(), "/nats/streamReplicas", json!(3)), "InvalidSpec", "Raise nats.managed.replicas"),
+    ];
+    for (spec, reason, cure) in cases {
+        let refusal: Refusal = validate(&object(spec.clone()), &users_secrets(), "image").expect_err(&spec.to_string());
+        assert_eq!(refusal.reason(), reason, "{spec}");
+        assert!(refusal.to_string().contains(cure), "expected {cure:?} in: {refusal}");
+    }
+    let harmless = with(with(private(), "/rebalance", json!({ "enabled": false })), "/tokens", json!({}));
+    assert!(validate(&object(harmless), &users_secrets(), "image").is_ok());
+}
