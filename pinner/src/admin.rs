@@ -26,13 +26,7 @@ pub struct AdminArgs {
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// A table for people, or the admin API's own objects
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_name = "FORM",
-        default_value = "table"
-    )]
+    #[arg(short, long, global = true, value_name = "FORM", default_value = "table")]
     output: Output,
     #[command(subcommand)]
     command: AdminCommand,
@@ -96,13 +90,7 @@ struct NodeArgs {
 }
 
 const PLATFORM_SCOPE: &str = "platform:admin";
-const SCOPES: [&str; 5] = [
-    "pins:read",
-    "pins:write",
-    "uploads:write",
-    "org:admin",
-    PLATFORM_SCOPE,
-];
+const SCOPES: [&str; 5] = ["pins:read", "pins:write", "uploads:write", "org:admin", PLATFORM_SCOPE];
 
 /// Runs one command. Exit code 0: done; 1: failed; 2: wrong usage; 3: refused by the server.
 pub async fn run(args: AdminArgs) -> ExitCode {

@@ -225,10 +225,7 @@ impl Config {
     /// # Errors
     /// A file that cannot be read, an unknown name, a malformed value or a contradiction; the message names the place and
     /// the cure and never holds a secret.
-    pub fn load(
-        args: &ConfigArgs,
-        variables: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
+    pub fn load(args: &ConfigArgs, variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let settings = layers::read(args, variables)?;
         let values = parse::values(&settings)?;
         check::contradictions(&settings, &values)?;
@@ -278,21 +275,9 @@ impl Config {
         Ok(ServeConfig {
             listen: values.listen,
             metrics: values.metrics,
-            node: Node {
-                name,
-                zone: values.node_zone,
-            },
-            database: Database {
-                api_url,
-                worker_url,
-                metrics_url,
-                pool_size: values.pool_size,
-            },
-            nats: Nats {
-                url: nats_url,
-                credentials: values.nats_credentials,
-                replicas: values.nats_replicas,
-            },
+            node: Node { name, zone: values.node_zone },
+            database: Database { api_url, worker_url, metrics_url, pool_size: values.pool_size },
+            nats: Nats { url: nats_url, credentials: values.nats_credentials, replicas: values.nats_replicas },
             kubo_url: values.kubo_url,
             token_root,
             admin_token,
@@ -320,13 +305,7 @@ impl Config {
         let (Some(admin_url), Some(api_url), Some(worker_url), Some(metrics_url)) = config else {
             return Err(required.into());
         };
-        Ok(MigrateConfig {
-            admin_url,
-            api_url,
-            worker_url,
-            metrics_url,
-            log: values.log,
-        })
+        Ok(MigrateConfig { admin_url, api_url, worker_url, metrics_url, log: values.log })
     }
 }
 
@@ -338,10 +317,7 @@ struct Required {
 
 impl Required {
     fn by(command: &'static str) -> Self {
-        Self {
-            command,
-            missing: Vec::new(),
-        }
+        Self { command, missing: Vec::new() }
     }
 
     fn take<T>(&mut self, key: &'static Key, value: Option<T>) -> Option<T> {
@@ -356,11 +332,7 @@ impl From<Required> for ConfigError {
     fn from(required: Required) -> Self {
         ConfigError::Missing {
             command: required.command,
-            keys: required
-                .missing
-                .iter()
-                .map(|key| key.how_to_set())
-                .collect(),
+            keys: required.missing.iter().map(|key| key.how_to_set()).collect(),
         }
     }
 }

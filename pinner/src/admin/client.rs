@@ -30,11 +30,7 @@ impl Client {
             .timeout(ANSWER_WITHIN)
             .build()
             .map_err(|error| Failure::Failed(format!("make an HTTP client: {error}")))?;
-        Ok(Self {
-            http,
-            server,
-            token,
-        })
+        Ok(Self { http, server, token })
     }
 
     /// `GET /admin/v1/<path>`.
@@ -48,29 +44,14 @@ impl Client {
     }
 
     /// The server's success as its own object.
-    pub(super) fn understand<T: serde::de::DeserializeOwned>(
-        &self,
-        answer: &Value,
-    ) -> Result<T, Failure> {
+    pub(super) fn understand<T: serde::de::DeserializeOwned>(&self, answer: &Value) -> Result<T, Failure> {
         T::deserialize(answer).map_err(|error| Failure::not_understood(&self.server, &error))
     }
 
-    async fn ask(
-        &self,
-        method: Method,
-        path: &[&str],
-        body: Option<&Value>,
-    ) -> Result<Value, Failure> {
+    async fn ask(&self, method: Method, path: &[&str], body: Option<&Value>) -> Result<Value, Failure> {
         let mut url = self.server.url.clone();
-        url.path_segments_mut()
-            .expect("an http URL has a path")
-            .pop_if_empty()
-            .extend(["admin", "v1"])
-            .extend(path);
-        let mut request = self
-            .http
-            .request(method, url)
-            .bearer_auth(self.token.secret.expose());
+        url.path_segments_mut().expect("an http URL has a path").pop_if_empty().extend(["admin", "v1"]).extend(path);
+        let mut request = self.http.request(method, url).bearer_auth(self.token.secret.expose());
         if let Some(body) = body {
             request = request.json(body);
         }

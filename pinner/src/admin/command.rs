@@ -23,35 +23,19 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const AWAY_AT_MOST: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(args: AdminArgs) -> Result<(), Failure> {
-    let AdminArgs {
-        server,
-        token_file,
-        output,
-        command,
-    } = args;
+    let AdminArgs { server, token_file, output, command } = args;
     let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
     let server = Server::choose(server, variable)?;
     let token = Token::choose(token_file, variable)?;
-    let admin = Admin {
-        client: Client::new(server, token)?,
-        output,
-    };
+    let admin = Admin { client: Client::new(server, token)?, output };
     match command {
         AdminCommand::Nodes => admin.nodes().await,
         AdminCommand::Cordon(node) => admin.schedule(&node, "cordon").await,
         AdminCommand::Uncordon(node) => admin.schedule(&node, "uncordon").await,
-        AdminCommand::Drain {
-            node, wait: false, ..
-        } => admin.schedule(&node, "drain").await,
-        AdminCommand::Drain {
-            node,
-            wait: true,
-            timeout,
-        } => admin.drain(&node, timeout).await,
+        AdminCommand::Drain { node, wait: false, .. } => admin.schedule(&node, "drain").await,
+        AdminCommand::Drain { node, wait: true, timeout } => admin.drain(&node, timeout).await,
         AdminCommand::Orgs => admin.orgs().await,
-        AdminCommand::MintToken { org, scopes, ttl } => {
-            admin.mint_token(org.as_deref(), &scopes, ttl).await
-        }
+        AdminCommand::MintToken { org, scopes, ttl } => admin.mint_token(org.as_deref(), &scopes, ttl).await,
     }
 }
 
@@ -152,20 +136,13 @@ impl Admin {
         }
     }
 
-    async fn mint_token(
-        &self,
-        org: Option<&str>,
-        scopes: &[String],
-        ttl: Option<Duration>,
-    ) -> Result<(), Failure> {
+    async fn mint_token(&self, org: Option<&str>, scopes: &[String], ttl: Option<Duration>) -> Result<(), Failure> {
         let mut request = json!({"scopes": scopes});
         match org {
             Some(org) => request["org"] = json!(org),
             None if scopes.iter().all(|scope| scope == PLATFORM_SCOPE) => {}
             None => {
-                return Err(Failure::Usage(
-                    "a token with these scopes is for one org: name it with --org".to_owned(),
-                ));
+                return Err(Failure::Usage("a token with these scopes is for one org: name it with --org".to_owned()));
             }
         }
         if let Some(ttl) = ttl {
@@ -181,11 +158,7 @@ impl Admin {
     }
 
     /// The answer on stdout, as asked for.
-    fn show<T: DeserializeOwned>(
-        &self,
-        answer: &Value,
-        text: impl FnOnce(T) -> String,
-    ) -> Result<(), Failure> {
+    fn show<T: DeserializeOwned>(&self, answer: &Value, text: impl FnOnce(T) -> String) -> Result<(), Failure> {
         let text = match self.output {
             Output::Json => format!("{answer:#}\n"),
             Output::Table => text(self.client.understand(answer)?),

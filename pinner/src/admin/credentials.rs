@@ -17,11 +17,13 @@ pub(super) struct Server {
 }
 
 impl Server {
+    /// What messages call it: as it is typed.
+    pub(super) fn name(&self) -> &str {
+        self.url.as_str().trim_end_matches('/')
+    }
+
     /// The flag, else the variable, else the default.
-    pub(super) fn choose(
-        flag: Option<String>,
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, Failure> {
+    pub(super) fn choose(flag: Option<String>, variable: impl Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         let (text, origin) = match (flag, variable("ANCHORAGE_SERVER")) {
             (Some(flag), _) => (flag, "from --server"),
             (None, Some(variable)) => (variable, "from variable ANCHORAGE_SERVER"),
@@ -34,9 +36,7 @@ impl Server {
                 "server {text} ({origin}): the admin API is spoken in the cluster only, where it is http; \
                  `kubectl port-forward service/<cluster> 8080:80` makes it http://127.0.0.1:8080"
             ))),
-            _ => Err(Failure::Usage(format!(
-                "server {text:?} ({origin}) is no URL like {DEFAULT_SERVER}"
-            ))),
+            _ => Err(Failure::Usage(format!("server {text:?} ({origin}) is no URL like {DEFAULT_SERVER}"))),
         }
     }
 }
@@ -50,10 +50,7 @@ pub(super) struct Token {
 
 impl Token {
     /// The flag's file, else the first variable that is set. The last two are there in a pinner's container.
-    pub(super) fn choose(
-        flag: Option<PathBuf>,
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, Failure> {
+    pub(super) fn choose(flag: Option<PathBuf>, variable: impl Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         if let Some(file) = flag {
             return Self::in_file(&file, "--token-file");
         }
@@ -65,31 +62,21 @@ impl Token {
         if let Some(file) = variable("ANCHORAGE_ADMIN_TOKEN_FILE") {
             return Self::in_file(Path::new(&file), "variable ANCHORAGE_ADMIN_TOKEN_FILE");
         }
-        Err(Failure::Usage(
-            "no token: set variable ANCHORAGE_TOKEN, or name a file with --token-file".to_owned(),
-        ))
+        Err(Failure::Usage("no token: set variable ANCHORAGE_TOKEN, or name a file with --token-file".to_owned()))
     }
 
     fn in_file(file: &Path, named_by: &str) -> Result<Self, Failure> {
         match std::fs::read_to_string(file) {
             Ok(text) => Self::new(&text, format!("file {} ({named_by})", file.display())),
-            Err(error) => Err(Failure::Usage(format!(
-                "token file {} ({named_by}): {error}",
-                file.display()
-            ))),
+            Err(error) => Err(Failure::Usage(format!("token file {} ({named_by}): {error}", file.display()))),
         }
     }
 
     fn new(text: &str, origin: String) -> Result<Self, Failure> {
         let text = text.trim();
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Failure::Usage(format!(
-                "{origin} holds no token: a token is one line without spaces"
-            )));
+            return Err(Failure::Usage(format!("{origin} holds no token: a token is one line without spaces")));
         }
-        Ok(Self {
-            secret: Secret::new(text),
-            origin,
-        })
+        Ok(Self { secret: Secret::new(text), origin })
     }
 }

@@ -29,14 +29,11 @@ impl Failure {
 
     /// No answer came.
     pub(super) fn no_answer(server: &Server, error: &reqwest::Error) -> Self {
-        let reason = if error.is_timeout() {
-            "no answer in time".to_owned()
-        } else {
-            innermost(error)
-        };
+        let reason = if error.is_timeout() { "no answer in time".to_owned() } else { innermost(error) };
         Failure::Failed(format!(
             "cannot reach {} ({}): {reason}; name a running pinner with --server or variable ANCHORAGE_SERVER",
-            server.url, server.origin,
+            server.name(),
+            server.origin,
         ))
     }
 
@@ -49,7 +46,7 @@ impl Failure {
             },
             Err(_) => format!("status {status}"),
         };
-        let Server { url, .. } = server;
+        let url = server.name();
         match status {
             StatusCode::UNAUTHORIZED => Failure::Refused(format!(
                 "{url} does not accept the token from {} ({said}); give one with scope platform:admin by --token-file or \
@@ -60,12 +57,10 @@ impl Failure {
                 "the token from {} is good, but not for this ({said}); it takes scope platform:admin",
                 token.origin
             )),
-            StatusCode::NOT_FOUND if serde_json::from_str::<ErrorBody>(body).is_err() => {
-                Failure::Failed(format!(
-                    "{url} ({}) answers, but has no admin API; name a pinner with --server or variable ANCHORAGE_SERVER",
-                    server.origin
-                ))
-            }
+            StatusCode::NOT_FOUND if serde_json::from_str::<ErrorBody>(body).is_err() => Failure::Failed(format!(
+                "{url} ({}) answers, but has no admin API; name a pinner with --server or variable ANCHORAGE_SERVER",
+                server.origin
+            )),
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
                 Failure::Failed(format!("{url} asks to try again later ({said})"))
             }
@@ -78,7 +73,8 @@ impl Failure {
     pub(super) fn not_understood(server: &Server, error: &dyn fmt::Display) -> Self {
         Failure::Failed(format!(
             "{} ({}) answers something else than the admin API: {error}",
-            server.url, server.origin
+            server.name(),
+            server.origin
         ))
     }
 }

@@ -48,18 +48,7 @@ pub(super) struct Org {
 
 /// One line a node.
 pub(super) fn nodes(nodes: &[Node]) -> String {
-    let head = [
-        "NAME",
-        "ZONE",
-        "STATE",
-        "KUBO",
-        "PINNED",
-        "PINNING",
-        "QUEUED",
-        "FAILED",
-        "UNPINNING",
-        "REASON",
-    ];
+    let head = ["NAME", "ZONE", "STATE", "KUBO", "PINNED", "PINNING", "QUEUED", "FAILED", "UNPINNING", "REASON"];
     let rows = nodes.iter().map(|node| {
         let held = &node.placements;
         [
@@ -80,16 +69,12 @@ pub(super) fn nodes(nodes: &[Node]) -> String {
 
 /// One line an org.
 pub(super) fn orgs(orgs: &[Org]) -> String {
-    let rows = orgs
-        .iter()
-        .map(|org| [org.name.clone(), org.id.clone(), org.created.clone()]);
+    let rows = orgs.iter().map(|org| [org.name.clone(), org.id.clone(), org.created.clone()]);
     render(["NAME", "ID", "CREATED"], rows)
 }
 
 fn or_dash(text: Option<&str>) -> String {
-    text.filter(|text| !text.is_empty())
-        .unwrap_or("-")
-        .to_owned()
+    text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned()
 }
 
 /// Columns three spaces apart. Control characters, which a reason may hold, must not reach the terminal.

@@ -28,16 +28,8 @@ fn server() -> Server {
 }
 
 fn answered(status: u16, body: &str) -> Failure {
-    let token = Token {
-        secret: Secret::new("hush"),
-        origin: "variable ANCHORAGE_TOKEN".to_owned(),
-    };
-    Failure::answered(
-        &server(),
-        &token,
-        StatusCode::from_u16(status).unwrap(),
-        body,
-    )
+    let token = Token { secret: Secret::new("hush"), origin: "variable ANCHORAGE_TOKEN".to_owned() };
+    Failure::answered(&server(), &token, StatusCode::from_u16(status).unwrap(), body)
 }
 
 #[test]
@@ -45,12 +37,7 @@ fn global_flags_stand_before_or_after_the_command() {
     let args = parse("admin -o json drain demo-0 --wait --server http://a").unwrap();
     assert_eq!(args.output, Output::Json);
     assert_eq!(args.server.as_deref(), Some("http://a"));
-    let AdminCommand::Drain {
-        node,
-        wait: true,
-        timeout,
-    } = args.command
-    else {
+    let AdminCommand::Drain { node, wait: true, timeout } = args.command else {
         panic!("{:?}", args.command);
     };
     assert_eq!(node.node, "demo-0");
@@ -76,15 +63,9 @@ fn what_is_not_offered_or_not_known_is_wrong_usage() {
 fn the_server_is_that_of_the_flag_then_the_variable_then_the_default() {
     let variable = |name: &str| (name == "ANCHORAGE_SERVER").then(|| "http://b:1".to_owned());
     let flag = Server::choose(Some("http://a".to_owned()), variable).unwrap();
-    assert_eq!(
-        (flag.url.as_str(), flag.origin),
-        ("http://a/", "from --server")
-    );
+    assert_eq!((flag.url.as_str(), flag.origin), ("http://a/", "from --server"));
     let variable = Server::choose(None, variable).unwrap();
-    assert_eq!(
-        (variable.url.as_str(), variable.origin),
-        ("http://b:1/", "from variable ANCHORAGE_SERVER")
-    );
+    assert_eq!((variable.url.as_str(), variable.origin), ("http://b:1/", "from variable ANCHORAGE_SERVER"));
     assert_eq!(server().url.as_str(), "http://127.0.0.1:8080/");
 }
 
@@ -93,16 +74,9 @@ fn a_server_that_is_no_http_url_is_wrong_usage_with_the_cure() {
     let refusal = |text: &str| Server::choose(Some(text.to_owned()), |_| None).unwrap_err();
     assert_eq!(
         refusal("localhost:8080"),
-        Failure::Usage(
-            "server \"localhost:8080\" (from --server) is no URL like http://127.0.0.1:8080"
-                .to_owned()
-        )
+        Failure::Usage("server \"localhost:8080\" (from --server) is no URL like http://127.0.0.1:8080".to_owned())
     );
-    assert!(
-        refusal("https://pins.example")
-            .to_string()
-            .contains("kubectl port-forward")
-    );
+    assert!(refusal("https://pins.example").to_string().contains("kubectl port-forward"));
 }
 
 #[test]
@@ -113,56 +87,28 @@ fn the_token_is_the_first_that_is_found_and_remembers_where() {
     let variables = |set: &'static [&'static str]| {
         let path = path.clone();
         move |name: &str| {
-            let value = if name.ends_with("_FILE") {
-                path.clone()
-            } else {
-                name.to_lowercase()
-            };
+            let value = if name.ends_with("_FILE") { path.clone() } else { name.to_lowercase() };
             set.contains(&name).then_some(value)
         }
     };
-    let all = &[
-        "ANCHORAGE_TOKEN",
-        "ANCHORAGE_ADMIN_TOKEN",
-        "ANCHORAGE_ADMIN_TOKEN_FILE",
-    ];
+    let all = &["ANCHORAGE_TOKEN", "ANCHORAGE_ADMIN_TOKEN", "ANCHORAGE_ADMIN_TOKEN_FILE"];
     let chosen = |flag: Option<PathBuf>, set| {
         let token = Token::choose(flag, variables(set)).unwrap();
-        (
-            token.secret.expose().to_owned(),
-            token.origin.replace(&path, "PATH"),
-        )
+        (token.secret.expose().to_owned(), token.origin.replace(&path, "PATH"))
     };
     let expected = |token: &str, origin: &str| (token.to_owned(), origin.to_owned());
-    assert_eq!(
-        chosen(Some(file.clone()), all),
-        expected("in-file", "file PATH (--token-file)")
-    );
-    assert_eq!(
-        chosen(None, all),
-        expected("anchorage_token", "variable ANCHORAGE_TOKEN")
-    );
-    assert_eq!(
-        chosen(None, &all[1..]),
-        expected("anchorage_admin_token", "variable ANCHORAGE_ADMIN_TOKEN")
-    );
-    assert_eq!(
-        chosen(None, &all[2..]),
-        expected("in-file", "file PATH (variable ANCHORAGE_ADMIN_TOKEN_FILE)")
-    );
+    assert_eq!(chosen(Some(file.clone()), all), expected("in-file", "file PATH (--token-file)"));
+    assert_eq!(chosen(None, all), expected("anchorage_token", "variable ANCHORAGE_TOKEN"));
+    assert_eq!(chosen(None, &all[1..]), expected("anchorage_admin_token", "variable ANCHORAGE_ADMIN_TOKEN"));
+    assert_eq!(chosen(None, &all[2..]), expected("in-file", "file PATH (variable ANCHORAGE_ADMIN_TOKEN_FILE)"));
     std::fs::remove_file(&file).unwrap();
 
     let missing = Token::choose(Some(file), |_| None).unwrap_err().to_string();
-    assert!(
-        missing.ends_with("(--token-file): No such file or directory (os error 2)"),
-        "{missing}"
-    );
+    assert!(missing.ends_with("(--token-file): No such file or directory (os error 2)"), "{missing}");
     let none = Token::choose(None, |_| None).unwrap_err();
     assert_eq!(
         none,
-        Failure::Usage(
-            "no token: set variable ANCHORAGE_TOKEN, or name a file with --token-file".to_owned()
-        )
+        Failure::Usage("no token: set variable ANCHORAGE_TOKEN, or name a file with --token-file".to_owned())
     );
 }
 
@@ -172,52 +118,37 @@ fn refusals_name_the_token_that_was_used_and_never_show_it() {
     assert_eq!(
         answered(401, body),
         Failure::Refused(
-            "http://127.0.0.1:8080/ does not accept the token from variable ANCHORAGE_TOKEN (UNAUTHORIZED: the token has expired); \
+            "http://127.0.0.1:8080 does not accept the token from variable ANCHORAGE_TOKEN (UNAUTHORIZED: the token has expired); \
              give one with scope platform:admin by --token-file or variable ANCHORAGE_TOKEN"
                 .to_owned()
         )
     );
     let body = r#"{"error":{"reason":"NOT_FOUND","details":"no node demo-9"}}"#;
-    assert_eq!(
-        answered(404, body),
-        Failure::Refused("NOT_FOUND: no node demo-9".to_owned())
-    );
-    assert!(
-        matches!(answered(403, ""), Failure::Refused(text) if text.contains("scope platform:admin"))
-    );
+    assert_eq!(answered(404, body), Failure::Refused("NOT_FOUND: no node demo-9".to_owned()));
+    assert!(matches!(answered(403, ""), Failure::Refused(text) if text.contains("scope platform:admin")));
     assert!(matches!(answered(409, "{}"), Failure::Refused(_)));
 }
 
 #[test]
 fn what_may_work_later_has_failed_and_is_not_refused() {
     for status in [408, 429, 500, 503] {
-        assert!(
-            matches!(answered(status, ""), Failure::Failed(_)),
-            "{status}"
-        );
+        assert!(matches!(answered(status, ""), Failure::Failed(_)), "{status}");
     }
     let elsewhere = answered(404, "<html>");
-    assert!(
-        matches!(&elsewhere, Failure::Failed(text) if text.contains("has no admin API")),
-        "{elsewhere}"
-    );
+    assert!(matches!(&elsewhere, Failure::Failed(text) if text.contains("has no admin API")), "{elsewhere}");
 }
 
 #[test]
 fn nodes_are_shown_as_a_table() {
     let node = |name: &str, state: &str, reason: Option<&str>| -> Node {
-        let placements =
-            json!({"queued": 1, "pinning": 0, "pinned": 1234, "failed": 0, "unpinning": 2});
+        let placements = json!({"queued": 1, "pinning": 0, "pinned": 1234, "failed": 0, "unpinning": 2});
         let node = json!({
             "id": "node_1", "name": name, "zone": "a", "live": true, "state": state, "scheduling": "Active",
             "reason": reason, "kuboReady": state == "up", "placements": placements,
         });
         serde_json::from_value(node).unwrap()
     };
-    let table = table::nodes(&[
-        node("demo-0", "up", None),
-        node("demo-10", "drained", Some("new\u{1b}[2J disk")),
-    ]);
+    let table = table::nodes(&[node("demo-0", "up", None), node("demo-10", "drained", Some("new\u{1b}[2J disk"))]);
     insta::assert_snapshot!(table, @r"
     NAME      ZONE   STATE     KUBO    PINNED   PINNING   QUEUED   FAILED   UNPINNING   REASON
     demo-0    a      up        ready   1234     0         1        0        2           -
@@ -228,13 +159,11 @@ fn nodes_are_shown_as_a_table() {
 #[test]
 fn progress_of_a_drain_says_what_blocks_it() {
     let drain = |blocked_by: &[&str]| -> table::Drain {
-        let drain = json!({"placementsTotal": 9, "placementsRemaining": 4, "bytesRemaining": 77, "blockedBy": blocked_by});
+        let drain =
+            json!({"placementsTotal": 9, "placementsRemaining": 4, "bytesRemaining": 77, "blockedBy": blocked_by});
         serde_json::from_value(drain).unwrap()
     };
-    assert_eq!(
-        progress("demo-0", &drain(&[])),
-        "draining demo-0: 4 of 9 placements and 77 bytes remain"
-    );
+    assert_eq!(progress("demo-0", &drain(&[])), "draining demo-0: 4 of 9 placements and 77 bytes remain");
     assert_eq!(
         progress("demo-0", &drain(&["no room", "maintenance"])),
         "draining demo-0: 4 of 9 placements and 77 bytes remain; blocked by: no room; maintenance"

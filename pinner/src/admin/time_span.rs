@@ -27,26 +27,10 @@ mod tests {
 
     #[test]
     fn a_time_is_a_number_and_a_unit() {
-        for (text, seconds) in [
-            ("45s", 45),
-            ("90m", 5_400),
-            ("12h", 43_200),
-            ("30d", 2_592_000),
-        ] {
+        for (text, seconds) in [("45s", 45), ("90m", 5_400), ("12h", 43_200), ("30d", 2_592_000)] {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)));
         }
-        for text in [
-            "",
-            "30",
-            "d",
-            "0h",
-            "-1h",
-            "1.5h",
-            "1w",
-            "1ü",
-            "99999999999999999999d",
-            "9999999999999999999d",
-        ] {
+        for text in ["", "30", "d", "0h", "-1h", "1.5h", "1w", "1ü", "99999999999999999999d", "9999999999999999999d"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -31,10 +31,7 @@ pub struct ConfigFileArgs {
 
 impl From<ConfigFileArgs> for ConfigArgs {
     fn from(args: ConfigFileArgs) -> Self {
-        Self {
-            config: args.config,
-            ..Self::default()
-        }
+        Self { config: args.config, ..Self::default() }
     }
 }
 
@@ -43,12 +40,7 @@ impl From<ConfigFileArgs> for ConfigArgs {
 #[must_use]
 pub fn process_variables() -> Vec<(String, String)> {
     std::env::vars_os()
-        .map(|(name, value)| {
-            (
-                name.to_string_lossy().into_owned(),
-                value.to_string_lossy().into_owned(),
-            )
-        })
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .filter(|(name, _)| name.starts_with(PREFIX))
         .collect()
 }

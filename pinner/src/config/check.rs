@@ -11,25 +11,13 @@ use super::{
 /// Refuses what contradicts itself, naming both places.
 pub(super) fn contradictions(settings: &Settings, values: &Values) -> Result<(), ConfigError> {
     let both = |first: &Key, second: &Key, cure| {
-        Err(ConfigError::Contradiction {
-            first: described(settings, first),
-            second: described(settings, second),
-            cure,
-        })
+        Err(ConfigError::Contradiction { first: described(settings, first), second: described(settings, second), cure })
     };
     if collide(values.listen, values.metrics.listen) {
-        return both(
-            &keys::LISTEN,
-            &keys::METRICS_LISTEN,
-            "give the API and the metrics different ports",
-        );
+        return both(&keys::LISTEN, &keys::METRICS_LISTEN, "give the API and the metrics different ports");
     }
     if values.replication.min > values.replication.max {
-        return both(
-            &keys::REPLICATION_MIN,
-            &keys::REPLICATION_MAX,
-            "the minimum must not be above the maximum",
-        );
+        return both(&keys::REPLICATION_MIN, &keys::REPLICATION_MAX, "the minimum must not be above the maximum");
     }
     if values.worker.stall > values.worker.deadline {
         return both(

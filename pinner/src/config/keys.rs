@@ -24,19 +24,11 @@ pub(super) enum Form {
 
 impl Key {
     const fn scalar(path: &'static str, default: &'static str) -> Self {
-        Self {
-            path,
-            default: Some(default),
-            form: Form::Scalar,
-        }
+        Self { path, default: Some(default), form: Form::Scalar }
     }
 
     const fn secret(path: &'static str) -> Self {
-        Self {
-            path,
-            default: None,
-            form: Form::Secret,
-        }
+        Self { path, default: None, form: Form::Secret }
     }
 
     pub(super) fn is_secret(&self) -> bool {
@@ -94,11 +86,7 @@ pub(super) const METRICS_ALLOW_CIDRS: Key = Key {
     default: Some("127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"),
     form: Form::List,
 };
-pub(super) const NODE_NAME: Key = Key {
-    path: "node.name",
-    default: None,
-    form: Form::Scalar,
-};
+pub(super) const NODE_NAME: Key = Key { path: "node.name", default: None, form: Form::Scalar };
 pub(super) const NODE_ZONE: Key = Key::scalar("node.zone", "");
 pub(super) const DATABASE_ADMIN_URL: Key = Key::secret("database.adminUrl");
 pub(super) const DATABASE_API_URL: Key = Key::secret("database.apiUrl");
@@ -115,11 +103,7 @@ pub(super) const REPLICATION_MIN: Key = Key::scalar("replication.min", "2");
 pub(super) const REPLICATION_MAX: Key = Key::scalar("replication.max", "2");
 pub(super) const NETWORK_MODE: Key = Key::scalar("network.mode", "Public");
 /// Its default depends on `network.mode`, see [`PRIVATE_ALLOW_CIDRS`].
-pub(super) const NETWORK_ALLOW_CIDRS: Key = Key {
-    path: "network.allowCidrs",
-    default: Some(""),
-    form: Form::List,
-};
+pub(super) const NETWORK_ALLOW_CIDRS: Key = Key { path: "network.allowCidrs", default: Some(""), form: Form::List };
 pub(super) const WORKER_SLOTS: Key = Key::scalar("worker.slots", "16");
 pub(super) const WORKER_SWEEP_SECONDS: Key = Key::scalar("worker.sweepSeconds", "5");
 pub(super) const WORKER_STALL_SECONDS: Key = Key::scalar("worker.stallSeconds", "120");

@@ -88,11 +88,7 @@ pub(super) fn read(
         match fs::read_to_string(&path) {
             Ok(text) => entries.extend(yaml::entries(&path, &text)?),
             Err(source) => {
-                return Err(ConfigError::FileUnreadable {
-                    path,
-                    place,
-                    source,
-                });
+                return Err(ConfigError::FileUnreadable { path, place, source });
             }
         }
     }
@@ -103,49 +99,28 @@ pub(super) fn read(
 
 /// The YAML file, and what names it.
 fn file(args: &ConfigArgs, variables: &BTreeMap<String, String>) -> Option<(PathBuf, Place)> {
-    let flag = args
-        .config
-        .clone()
-        .map(|path| (path, Place::Flag("--config")));
+    let flag = args.config.clone().map(|path| (path, Place::Flag("--config")));
     let variable = variables
         .get(variables::CONFIG_FILE)
         .filter(|path| !path.is_empty())
-        .map(|path| {
-            (
-                PathBuf::from(path),
-                Place::Variable(variables::CONFIG_FILE.to_owned()),
-            )
-        });
+        .map(|path| (PathBuf::from(path), Place::Variable(variables::CONFIG_FILE.to_owned())));
     flag.or(variable)
 }
 
 fn flags(args: &ConfigArgs) -> Vec<Entry> {
     [
         (&keys::LISTEN, "--listen", &args.listen),
-        (
-            &keys::METRICS_LISTEN,
-            "--metrics-listen",
-            &args.metrics_listen,
-        ),
+        (&keys::METRICS_LISTEN, "--metrics-listen", &args.metrics_listen),
         (&keys::NODE_NAME, "--node", &args.node),
     ]
     .into_iter()
-    .filter_map(|(key, name, value)| {
-        Some(Entry {
-            key,
-            place: Place::Flag(name),
-            given: Given::Text(value.clone()?),
-        })
-    })
+    .filter_map(|(key, name, value)| Some(Entry { key, place: Place::Flag(name), given: Given::Text(value.clone()?) }))
     .collect()
 }
 
 /// Later entries win over earlier ones, all of them over the defaults. A secret is given in one form only, whatever the
 /// layers: which of two was meant cannot be known, and a guess would log in with the wrong one.
-fn merge(
-    entries: Vec<Entry>,
-    read_file: impl Fn(&PathBuf) -> io::Result<String>,
-) -> Result<Settings, ConfigError> {
+fn merge(entries: Vec<Entry>, read_file: impl Fn(&PathBuf) -> io::Result<String>) -> Result<Settings, ConfigError> {
     let mut winners: BTreeMap<&'static str, Entry> = BTreeMap::new();
     for entry in entries {
         let path = entry.key.path;
@@ -156,11 +131,7 @@ fn merge(
                 (Given::Text(_), Given::Text(_)) | (Given::InFile(_), Given::InFile(_))
             );
             if !same_form {
-                return Err(ConfigError::SecretTwice {
-                    key: path,
-                    first: earlier.place,
-                    second: later.place.clone(),
-                });
+                return Err(ConfigError::SecretTwice { key: path, first: earlier.place, second: later.place.clone() });
             }
         }
     }
@@ -172,12 +143,7 @@ fn merge(
             Given::InFile(file) => match read_file(&file) {
                 Ok(text) => (without_last_newline(text), Some(file)),
                 Err(source) => {
-                    return Err(ConfigError::SecretUnreadable {
-                        key: path,
-                        path: file,
-                        place,
-                        source,
-                    });
+                    return Err(ConfigError::SecretUnreadable { key: path, path: file, place, source });
                 }
             },
         };
@@ -188,9 +154,8 @@ fn merge(
 }
 
 fn add_defaults(settings: &mut BTreeMap<&'static str, Setting>) {
-    let private = settings
-        .get(keys::NETWORK_MODE.path)
-        .is_some_and(|mode| mode.text == NetworkMode::Private.to_string());
+    let private =
+        settings.get(keys::NETWORK_MODE.path).is_some_and(|mode| mode.text == NetworkMode::Private.to_string());
     for key in keys::ALL {
         let default = if key.path == keys::NETWORK_ALLOW_CIDRS.path && private {
             Some(keys::PRIVATE_ALLOW_CIDRS)

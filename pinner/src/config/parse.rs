@@ -8,8 +8,7 @@ use reqwest::Url;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::{
-    ConfigError, Log, LogFormat, Metrics, Network, NetworkMode, Replication, Secret, Values,
-    Worker,
+    ConfigError, Log, LogFormat, Metrics, Network, NetworkMode, Replication, Secret, Values, Worker,
     keys::{self, Key},
     layers::{Setting, Settings},
 };
@@ -31,11 +30,7 @@ pub(super) fn values(settings: &Settings) -> Result<Values, ConfigError> {
         api_url: read.database_url(&keys::DATABASE_API_URL)?,
         worker_url: read.database_url(&keys::DATABASE_WORKER_URL)?,
         metrics_url: read.database_url(&keys::DATABASE_METRICS_URL)?,
-        pool_size: read.count(
-            &keys::DATABASE_POOL_SIZE,
-            1..=1_000,
-            "a number from 1 to 1000",
-        )?,
+        pool_size: read.count(&keys::DATABASE_POOL_SIZE, 1..=1_000, "a number from 1 to 1000")?,
         nats_url: read.nats_url()?,
         nats_credentials: read.secret(&keys::NATS_CREDENTIALS, 1, "not empty")?,
         nats_replicas: read.count(&keys::NATS_REPLICAS, 1..=5, "a number from 1 to 5")?,
@@ -46,20 +41,14 @@ pub(super) fn values(settings: &Settings) -> Result<Values, ConfigError> {
             min: read.count(&keys::REPLICATION_MIN, 1..=100, "a number from 1 to 100")?,
             max: read.count(&keys::REPLICATION_MAX, 1..=100, "a number from 1 to 100")?,
         },
-        network: Network {
-            mode: read.network_mode()?,
-            allow_cidrs: read.cidrs(&keys::NETWORK_ALLOW_CIDRS)?,
-        },
+        network: Network { mode: read.network_mode()?, allow_cidrs: read.cidrs(&keys::NETWORK_ALLOW_CIDRS)? },
         worker: Worker {
             slots: read.count(&keys::WORKER_SLOTS, 1..=4_096, "a number from 1 to 4096")?,
             sweep: read.seconds(&keys::WORKER_SWEEP_SECONDS)?,
             stall: read.seconds(&keys::WORKER_STALL_SECONDS)?,
             deadline: read.seconds(&keys::WORKER_DEADLINE_SECONDS)?,
         },
-        log: Log {
-            format: read.log_format()?,
-            level: read.log_level()?,
-        },
+        log: Log { format: read.log_format()?, level: read.log_level()? },
         shutdown_grace: read.seconds(&keys::SHUTDOWN_GRACE_SECONDS)?,
     })
 }
@@ -74,57 +63,30 @@ impl Reader<'_> {
         expected: &'static str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<T, ConfigError> {
-        let setting = self
-            .0
-            .get(key)
-            .expect("the key has a default, so it is always set");
+        let setting = self.0.get(key).expect("the key has a default, so it is always set");
         parse(&setting.text).ok_or_else(|| malformed(key, setting, expected))
     }
 
     fn address(&self, key: &'static Key) -> Result<SocketAddr, ConfigError> {
-        self.parse(
-            key,
-            "an IP address and port like 127.0.0.1:8080 or [::1]:8080",
-            |text| text.parse().ok(),
-        )
+        self.parse(key, "an IP address and port like 127.0.0.1:8080 or [::1]:8080", |text| text.parse().ok())
     }
 
     fn cidrs(&self, key: &'static Key) -> Result<Vec<IpNet>, ConfigError> {
-        self.parse(
-            key,
-            "a list of address ranges like 10.0.0.0/8,fc00::/7",
-            |text| {
-                text.split(',')
-                    .map(str::trim)
-                    .filter(|range| !range.is_empty())
-                    .map(|range| range.parse().ok())
-                    .collect()
-            },
-        )
+        self.parse(key, "a list of address ranges like 10.0.0.0/8,fc00::/7", |text| {
+            text.split(',').map(str::trim).filter(|range| !range.is_empty()).map(|range| range.parse().ok()).collect()
+        })
     }
 
-    fn count<T>(
-        &self,
-        key: &'static Key,
-        bounds: RangeInclusive<T>,
-        expected: &'static str,
-    ) -> Result<T, ConfigError>
+    fn count<T>(&self, key: &'static Key, bounds: RangeInclusive<T>, expected: &'static str) -> Result<T, ConfigError>
     where
         T: FromStr + PartialOrd,
     {
-        self.parse(key, expected, |text| {
-            text.parse().ok().filter(|number| bounds.contains(number))
-        })
+        self.parse(key, expected, |text| text.parse().ok().filter(|number| bounds.contains(number)))
     }
 
     /// A year bounds it, so that no sum of times overflows.
     fn seconds(&self, key: &'static Key) -> Result<Duration, ConfigError> {
-        self.count(
-            key,
-            1..=31_536_000,
-            "a number of seconds from 1 to 31536000",
-        )
-        .map(Duration::from_secs)
+        self.count(key, 1..=31_536_000, "a number of seconds from 1 to 31536000").map(Duration::from_secs)
     }
 
     fn node_name(&self) -> Result<Option<String>, ConfigError> {
@@ -132,50 +94,31 @@ impl Reader<'_> {
             return Ok(None);
         };
         let valid = (1..=253).contains(&setting.text.len())
-            && setting
-                .text
-                .bytes()
-                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'));
+            && setting.text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'));
         if valid {
             Ok(Some(setting.text.clone()))
         } else {
-            Err(malformed(
-                &keys::NODE_NAME,
-                setting,
-                "1 to 253 of a-z, 0-9, - and .",
-            ))
+            Err(malformed(&keys::NODE_NAME, setting, "1 to 253 of a-z, 0-9, - and ."))
         }
     }
 
     fn zone(&self) -> Result<Option<String>, ConfigError> {
-        self.parse(
-            &keys::NODE_ZONE,
-            "at most 63 letters without spaces",
-            |text| {
-                let valid = text.len() <= 63 && text.chars().all(|c| c.is_ascii_graphic());
-                valid.then(|| Some(text.to_owned()).filter(|zone| !zone.is_empty()))
-            },
-        )
+        self.parse(&keys::NODE_ZONE, "at most 63 letters without spaces", |text| {
+            let valid = text.len() <= 63 && text.chars().all(|c| c.is_ascii_graphic());
+            valid.then(|| Some(text.to_owned()).filter(|zone| !zone.is_empty()))
+        })
     }
 
     fn kubo_url(&self) -> Result<Url, ConfigError> {
-        self.parse(
-            &keys::KUBO_URL,
-            "a URL like http://127.0.0.1:5001",
-            |text| Url::parse(text).ok().filter(is_http),
-        )
+        self.parse(&keys::KUBO_URL, "a URL like http://127.0.0.1:5001", |text| Url::parse(text).ok().filter(is_http))
     }
 
     fn network_mode(&self) -> Result<NetworkMode, ConfigError> {
-        self.parse(
-            &keys::NETWORK_MODE,
-            "Public or Private",
-            |text| match text {
-                "Public" => Some(NetworkMode::Public),
-                "Private" => Some(NetworkMode::Private),
-                _ => None,
-            },
-        )
+        self.parse(&keys::NETWORK_MODE, "Public or Private", |text| match text {
+            "Public" => Some(NetworkMode::Public),
+            "Private" => Some(NetworkMode::Private),
+            _ => None,
+        })
     }
 
     fn log_format(&self) -> Result<LogFormat, ConfigError> {
@@ -188,60 +131,37 @@ impl Reader<'_> {
 
     /// `Targets` alone takes a lone unknown word for a target, so that `inof` would log nothing but itself.
     fn log_level(&self) -> Result<Targets, ConfigError> {
-        self.parse(
-            &keys::LOG_LEVEL,
-            "a level like info or info,sqlx=warn",
-            |text| {
-                let names_a_level = |directive: &str| {
-                    let level = directive.rsplit('=').next().unwrap_or(directive);
-                    level.parse::<LevelFilter>().is_ok()
-                };
-                text.split(',')
-                    .all(names_a_level)
-                    .then(|| text.parse().ok())
-                    .flatten()
-            },
-        )
+        self.parse(&keys::LOG_LEVEL, "a level like info or info,sqlx=warn", |text| {
+            let names_a_level = |directive: &str| {
+                let level = directive.rsplit('=').next().unwrap_or(directive);
+                level.parse::<LevelFilter>().is_ok()
+            };
+            text.split(',').all(names_a_level).then(|| text.parse().ok()).flatten()
+        })
     }
 
     fn database_url(&self, key: &'static Key) -> Result<Option<Secret>, ConfigError> {
-        self.secret_that(
-            key,
-            "a URL like postgres://user:password@host/name",
-            |text| {
-                Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "postgres" | "postgresql"))
-            },
-        )
+        self.secret_that(key, "a URL like postgres://user:password@host/name", |text| {
+            Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "postgres" | "postgresql"))
+        })
     }
 
     fn nats_url(&self) -> Result<Option<Secret>, ConfigError> {
-        self.secret_that(
-            &keys::NATS_URL,
-            "one URL like nats://host:4222, or several with commas between",
-            |text| {
-                text.split(',').all(|url| {
-                    Url::parse(url.trim())
-                        .is_ok_and(|url| matches!(url.scheme(), "nats" | "tls" | "ws" | "wss"))
-                })
-            },
-        )
+        self.secret_that(&keys::NATS_URL, "one URL like nats://host:4222, or several with commas between", |text| {
+            text.split(',').all(|url| {
+                Url::parse(url.trim()).is_ok_and(|url| matches!(url.scheme(), "nats" | "tls" | "ws" | "wss"))
+            })
+        })
     }
 
     /// It travels in a header, so it consists of visible ASCII.
     fn admin_token(&self) -> Result<Option<Secret>, ConfigError> {
-        self.secret_that(
-            &keys::ADMIN_TOKEN,
-            "at least 32 visible ASCII characters",
-            |text| text.len() >= SECRET_LENGTH && text.bytes().all(|b| b.is_ascii_graphic()),
-        )
+        self.secret_that(&keys::ADMIN_TOKEN, "at least 32 visible ASCII characters", |text| {
+            text.len() >= SECRET_LENGTH && text.bytes().all(|b| b.is_ascii_graphic())
+        })
     }
 
-    fn secret(
-        &self,
-        key: &'static Key,
-        length: usize,
-        expected: &'static str,
-    ) -> Result<Option<Secret>, ConfigError> {
+    fn secret(&self, key: &'static Key, length: usize, expected: &'static str) -> Result<Option<Secret>, ConfigError> {
         self.secret_that(key, expected, |text| text.len() >= length)
     }
 

@@ -21,12 +21,7 @@ pub(super) fn yaml(settings: &Settings) -> String {
         }
         let indent = if section.is_empty() { "" } else { "  " };
         let _ = match settings.get(key) {
-            Some(setting) => writeln!(
-                out,
-                "{indent}{name}: {} # {}",
-                value(key, setting),
-                origin(setting)
-            ),
+            Some(setting) => writeln!(out, "{indent}{name}: {} # {}", value(key, setting), origin(setting)),
             None => writeln!(out, "{indent}# {name}: not set"),
         };
     }
@@ -55,10 +50,7 @@ fn scalar(text: &str) -> String {
     if text.parse::<u64>().is_ok() {
         return text.to_owned();
     }
-    serde_yaml::to_string(&Value::from(text))
-        .expect("a text can always be written")
-        .trim_end()
-        .to_owned()
+    serde_yaml::to_string(&Value::from(text)).expect("a text can always be written").trim_end().to_owned()
 }
 
 /// A line break in a file's name must not end the comment.

@@ -1,10 +1,7 @@
 //! The nearest known name for one that was mistyped.
 
 /// The candidate nearest to `name`, if it is near enough to be what was meant: at most a third of its letters differ.
-pub(super) fn nearest<'a>(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
         .map(|candidate| (distance(name, candidate), candidate))

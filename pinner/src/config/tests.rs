@@ -6,30 +6,12 @@ use super::*;
 
 const SERVE: [(&str, &str); 7] = [
     ("ANCHORAGE_NODE_NAME", "demo-0"),
-    (
-        "ANCHORAGE_DATABASE_API_URL",
-        "postgres://anchorage_api:a@db/x",
-    ),
-    (
-        "ANCHORAGE_DATABASE_WORKER_URL",
-        "postgres://anchorage_worker:b@db/x",
-    ),
-    (
-        "ANCHORAGE_DATABASE_METRICS_URL",
-        "postgres://anchorage_metrics:c@db/x",
-    ),
-    (
-        "ANCHORAGE_NATS_URL",
-        "nats://user:pass@a:4222,nats://b:4222",
-    ),
-    (
-        "ANCHORAGE_TOKENS_ROOT",
-        "root-root-root-root-root-root-root-root",
-    ),
-    (
-        "ANCHORAGE_ADMIN_TOKEN",
-        "admin-admin-admin-admin-admin-admin",
-    ),
+    ("ANCHORAGE_DATABASE_API_URL", "postgres://anchorage_api:a@db/x"),
+    ("ANCHORAGE_DATABASE_WORKER_URL", "postgres://anchorage_worker:b@db/x"),
+    ("ANCHORAGE_DATABASE_METRICS_URL", "postgres://anchorage_metrics:c@db/x"),
+    ("ANCHORAGE_NATS_URL", "nats://user:pass@a:4222,nats://b:4222"),
+    ("ANCHORAGE_TOKENS_ROOT", "root-root-root-root-root-root-root-root"),
+    ("ANCHORAGE_ADMIN_TOKEN", "admin-admin-admin-admin-admin-admin"),
 ];
 
 /// A file of its own for each test; it goes with the value.
@@ -37,8 +19,7 @@ struct TestFile(PathBuf);
 
 impl TestFile {
     fn new(name: &str, text: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("anchorage-config-{}-{name}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("anchorage-config-{}-{name}", std::process::id()));
         fs::write(&path, text).unwrap();
         Self(path)
     }
@@ -48,10 +29,7 @@ impl TestFile {
     }
 
     fn args(&self) -> ConfigArgs {
-        ConfigArgs {
-            config: Some(self.0.clone()),
-            ..ConfigArgs::default()
-        }
+        ConfigArgs { config: Some(self.0.clone()), ..ConfigArgs::default() }
     }
 }
 
@@ -62,10 +40,7 @@ impl Drop for TestFile {
 }
 
 fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 fn load(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -78,10 +53,7 @@ fn refusal(pairs: &[(&str, &str)]) -> String {
 
 fn file_refusal(name: &str, text: &str) -> String {
     let file = TestFile::new(name, text);
-    Config::load(&file.args(), [])
-        .unwrap_err()
-        .to_string()
-        .replace(file.path(), "FILE")
+    Config::load(&file.args(), []).unwrap_err().to_string().replace(file.path(), "FILE")
 }
 
 #[test]
@@ -112,26 +84,15 @@ fn a_private_network_allows_the_private_ranges_unless_told_otherwise() {
     let allowed = |pairs: &[(&str, &str)]| load(pairs).unwrap().values.network.allow_cidrs;
     assert_eq!(allowed(&[private]).len(), 4);
     let loopback = ("ANCHORAGE_NETWORK_ALLOW_CIDRS", "127.0.0.0/8");
-    assert_eq!(
-        allowed(&[private, loopback]),
-        ["127.0.0.0/8".parse().unwrap()]
-    );
+    assert_eq!(allowed(&[private, loopback]), ["127.0.0.0/8".parse().unwrap()]);
 }
 
 #[test]
 fn each_layer_wins_over_the_one_below() {
-    let file = TestFile::new(
-        "layers.yaml",
-        "listen: 127.0.0.1:1\nmetrics: {listen: '127.0.0.1:11'}\nworker: {slots: 3}\n",
-    );
-    let variables = variables(&[
-        ("ANCHORAGE_LISTEN", "127.0.0.1:2"),
-        ("ANCHORAGE_METRICS_LISTEN", "127.0.0.1:12"),
-    ]);
-    let args = ConfigArgs {
-        listen: Some("127.0.0.1:3".to_owned()),
-        ..file.args()
-    };
+    let file =
+        TestFile::new("layers.yaml", "listen: 127.0.0.1:1\nmetrics: {listen: '127.0.0.1:11'}\nworker: {slots: 3}\n");
+    let variables = variables(&[("ANCHORAGE_LISTEN", "127.0.0.1:2"), ("ANCHORAGE_METRICS_LISTEN", "127.0.0.1:12")]);
+    let args = ConfigArgs { listen: Some("127.0.0.1:3".to_owned()), ..file.args() };
     let values = Config::load(&args, variables).unwrap().values;
     assert_eq!(values.listen.to_string(), "127.0.0.1:3");
     assert_eq!(values.metrics.listen.to_string(), "127.0.0.1:12");
@@ -160,29 +121,17 @@ fn an_empty_file_says_nothing() {
 #[test]
 fn a_file_that_is_not_there_is_named_with_what_names_it() {
     let message = refusal(&[("ANCHORAGE_CONFIG", "/nowhere/a.yaml")]);
-    assert!(
-        message.starts_with("configuration file /nowhere/a.yaml: No such file"),
-        "{message}"
-    );
-    assert!(
-        message.ends_with("(named by variable ANCHORAGE_CONFIG)"),
-        "{message}"
-    );
+    assert!(message.starts_with("configuration file /nowhere/a.yaml: No such file"), "{message}");
+    assert!(message.ends_with("(named by variable ANCHORAGE_CONFIG)"), "{message}");
 }
 
 #[test]
 fn a_file_that_is_no_yaml_is_refused_with_the_line() {
     let message = file_refusal("broken.yaml", "listen: 127.0.0.1:1\nmetrics: {listen: [\n");
-    assert!(
-        message.starts_with("configuration file FILE is not YAML: "),
-        "{message}"
-    );
+    assert!(message.starts_with("configuration file FILE is not YAML: "), "{message}");
     assert!(message.contains("line "), "{message}");
     let twice = file_refusal("twice.yaml", "listen: a\nlisten: b\n");
-    assert!(
-        twice.contains("duplicate entry with key \"listen\""),
-        "{twice}"
-    );
+    assert!(twice.contains("duplicate entry with key \"listen\""), "{twice}");
 }
 
 #[test]
@@ -265,71 +214,34 @@ fn variables_of_others_are_let_be() {
 fn every_key_is_known_to_file_and_variable_by_the_same_name() {
     for key in keys::ALL {
         let message = refusal(&[(&key.variable(), "\u{fffd}")]);
-        let expected = format!(
-            "{}: variable {} must be UTF-8 text",
-            key.path,
-            key.variable()
-        );
+        let expected = format!("{}: variable {} must be UTF-8 text", key.path, key.variable());
         assert_eq!(message, expected);
     }
-    assert_eq!(
-        keys::METRICS_ALLOW_CIDRS.variable(),
-        "ANCHORAGE_METRICS_ALLOW_CIDRS"
-    );
-    assert_eq!(
-        keys::DATABASE_ADMIN_URL.file_variable(),
-        "ANCHORAGE_DATABASE_ADMIN_URL_FILE"
-    );
-    assert_eq!(
-        keys::DATABASE_ADMIN_URL.file_path(),
-        "database.adminUrlFile"
-    );
+    assert_eq!(keys::METRICS_ALLOW_CIDRS.variable(), "ANCHORAGE_METRICS_ALLOW_CIDRS");
+    assert_eq!(keys::DATABASE_ADMIN_URL.file_variable(), "ANCHORAGE_DATABASE_ADMIN_URL_FILE");
+    assert_eq!(keys::DATABASE_ADMIN_URL.file_path(), "database.adminUrlFile");
 }
 
 #[test]
 fn malformed_values_are_refused_with_place_and_form() {
     for (name, value, expected) in [
-        (
-            "LISTEN",
-            "8080",
-            "an IP address and port like 127.0.0.1:8080 or [::1]:8080",
-        ),
-        (
-            "METRICS_ALLOW_CIDRS",
-            "10.0.0.0/8,all",
-            "a list of address ranges like 10.0.0.0/8,fc00::/7",
-        ),
+        ("LISTEN", "8080", "an IP address and port like 127.0.0.1:8080 or [::1]:8080"),
+        ("METRICS_ALLOW_CIDRS", "10.0.0.0/8,all", "a list of address ranges like 10.0.0.0/8,fc00::/7"),
         ("NODE_NAME", "Demo 0", "1 to 253 of a-z, 0-9, - and ."),
         ("NODE_NAME", "", "1 to 253 of a-z, 0-9, - and ."),
         ("NODE_ZONE", "zone a", "at most 63 letters without spaces"),
         ("DATABASE_POOL_SIZE", "0", "a number from 1 to 1000"),
         ("NATS_REPLICAS", "6", "a number from 1 to 5"),
-        (
-            "KUBO_URL",
-            "127.0.0.1:5001",
-            "a URL like http://127.0.0.1:5001",
-        ),
-        (
-            "KUBO_URL",
-            "unix:///run/kubo",
-            "a URL like http://127.0.0.1:5001",
-        ),
+        ("KUBO_URL", "127.0.0.1:5001", "a URL like http://127.0.0.1:5001"),
+        ("KUBO_URL", "unix:///run/kubo", "a URL like http://127.0.0.1:5001"),
         ("REPLICATION_MIN", "0", "a number from 1 to 100"),
         ("REPLICATION_MAX", "-1", "a number from 1 to 100"),
         ("NETWORK_MODE", "private", "Public or Private"),
         ("WORKER_SLOTS", "many", "a number from 1 to 4096"),
-        (
-            "WORKER_SWEEP_SECONDS",
-            "1.5",
-            "a number of seconds from 1 to 31536000",
-        ),
+        ("WORKER_SWEEP_SECONDS", "1.5", "a number of seconds from 1 to 31536000"),
         ("LOG_FORMAT", "xml", "text or json"),
         ("LOG_LEVEL", "loud,,", "a level like info or info,sqlx=warn"),
-        (
-            "SHUTDOWN_GRACE_SECONDS",
-            "",
-            "a number of seconds from 1 to 31536000",
-        ),
+        ("SHUTDOWN_GRACE_SECONDS", "", "a number of seconds from 1 to 31536000"),
     ] {
         let name = format!("ANCHORAGE_{name}");
         let message = refusal(&[(&name, value)]);
@@ -341,35 +253,16 @@ fn malformed_values_are_refused_with_place_and_form() {
 #[test]
 fn malformed_secrets_are_refused_without_being_shown() {
     for (name, value, expected) in [
-        (
-            "ADMIN_TOKEN",
-            "hush",
-            "at least 32 visible ASCII characters",
-        ),
-        (
-            "ADMIN_TOKEN",
-            "hush with spaces between all the words",
-            "at least 32 visible ASCII characters",
-        ),
+        ("ADMIN_TOKEN", "hush", "at least 32 visible ASCII characters"),
+        ("ADMIN_TOKEN", "hush with spaces between all the words", "at least 32 visible ASCII characters"),
         ("TOKENS_ROOT", "hush", "at least 32 bytes long"),
-        (
-            "NATS_URL",
-            "hush:4222",
-            "one URL like nats://host:4222, or several with commas between",
-        ),
+        ("NATS_URL", "hush:4222", "one URL like nats://host:4222, or several with commas between"),
         ("NATS_CREDENTIALS", "", "not empty"),
-        (
-            "DATABASE_API_URL",
-            "mysql://hush@db",
-            "a URL like postgres://user:password@host/name",
-        ),
+        ("DATABASE_API_URL", "mysql://hush@db", "a URL like postgres://user:password@host/name"),
     ] {
         let name = format!("ANCHORAGE_{name}");
         let message = refusal(&[(&name, value)]);
-        assert!(
-            message.ends_with(&format!("variable {name} must be {expected}")),
-            "{message}"
-        );
+        assert!(message.ends_with(&format!("variable {name} must be {expected}")), "{message}");
         assert!(!message.contains("hush"), "{message}");
     }
 }
@@ -378,21 +271,9 @@ fn malformed_secrets_are_refused_without_being_shown() {
 fn a_secret_may_stand_in_a_file_and_loses_one_newline() {
     let secret = TestFile::new("secret", "0123456789-0123456789-0123456789\n\n");
     let config = load(&[("ANCHORAGE_TOKENS_ROOT_FILE", secret.path())]).unwrap();
-    assert_eq!(
-        config.values.token_root.unwrap().expose(),
-        "0123456789-0123456789-0123456789\n"
-    );
-    let yaml = TestFile::new(
-        "secret.yaml",
-        &format!("tokens: {{rootFile: {}}}", secret.path()),
-    );
-    assert!(
-        Config::load(&yaml.args(), [])
-            .unwrap()
-            .values
-            .token_root
-            .is_some()
-    );
+    assert_eq!(config.values.token_root.unwrap().expose(), "0123456789-0123456789-0123456789\n");
+    let yaml = TestFile::new("secret.yaml", &format!("tokens: {{rootFile: {}}}", secret.path()));
+    assert!(Config::load(&yaml.args(), []).unwrap().values.token_root.is_some());
 }
 
 #[test]
@@ -405,13 +286,8 @@ fn a_secret_given_directly_and_by_file_is_refused_naming_both() {
         ]),
         "admin.token is set twice, by variable ANCHORAGE_ADMIN_TOKEN and by variable ANCHORAGE_ADMIN_TOKEN_FILE: remove one of them"
     );
-    let yaml = TestFile::new(
-        "double.yaml",
-        &format!("admin: {{tokenFile: {}}}", secret.path()),
-    );
-    let message = Config::load(&yaml.args(), variables(&[("ANCHORAGE_ADMIN_TOKEN", "x")]))
-        .unwrap_err()
-        .to_string();
+    let yaml = TestFile::new("double.yaml", &format!("admin: {{tokenFile: {}}}", secret.path()));
+    let message = Config::load(&yaml.args(), variables(&[("ANCHORAGE_ADMIN_TOKEN", "x")])).unwrap_err().to_string();
     assert_eq!(
         message.replace(yaml.path(), "FILE"),
         "admin.token is set twice, by admin.tokenFile in FILE and by variable ANCHORAGE_ADMIN_TOKEN: remove one of them"
@@ -421,25 +297,14 @@ fn a_secret_given_directly_and_by_file_is_refused_naming_both() {
 #[test]
 fn a_secret_file_that_cannot_be_read_is_named_with_what_names_it() {
     let message = refusal(&[("ANCHORAGE_NATS_URL_FILE", "/nowhere/nats")]);
-    assert!(
-        message.starts_with("nats.url: file /nowhere/nats: No such file"),
-        "{message}"
-    );
-    assert!(
-        message.ends_with("(named by variable ANCHORAGE_NATS_URL_FILE)"),
-        "{message}"
-    );
+    assert!(message.starts_with("nats.url: file /nowhere/nats: No such file"), "{message}");
+    assert!(message.ends_with("(named by variable ANCHORAGE_NATS_URL_FILE)"), "{message}");
 }
 
 #[test]
 fn contradictions_are_refused_naming_both_places() {
     let file = TestFile::new("contradiction.yaml", "replication: {max: 1}");
-    let message = Config::load(
-        &file.args(),
-        variables(&[("ANCHORAGE_REPLICATION_MIN", "3")]),
-    )
-    .unwrap_err()
-    .to_string();
+    let message = Config::load(&file.args(), variables(&[("ANCHORAGE_REPLICATION_MIN", "3")])).unwrap_err().to_string();
     assert_eq!(
         message.replace(file.path(), "FILE"),
         "replication.min = 3 (variable ANCHORAGE_REPLICATION_MIN) and replication.max = 1 (replication.max in FILE) contradict each other: \
@@ -451,10 +316,7 @@ fn contradictions_are_refused_naming_both_places() {
          give the API and the metrics different ports"
     );
     assert_eq!(
-        refusal(&[
-            ("ANCHORAGE_NETWORK_MODE", "Private"),
-            ("ANCHORAGE_NETWORK_ALLOW_CIDRS", "")
-        ]),
+        refusal(&[("ANCHORAGE_NETWORK_MODE", "Private"), ("ANCHORAGE_NETWORK_ALLOW_CIDRS", "")]),
         "network.mode = Private (variable ANCHORAGE_NETWORK_MODE) and network.allowCidrs = none (variable ANCHORAGE_NETWORK_ALLOW_CIDRS) \
          contradict each other: a private network without any range may dial nobody; name the ranges of its nodes"
     );
@@ -468,10 +330,7 @@ fn contradictions_are_refused_naming_both_places() {
 #[test]
 fn one_secret_for_two_purposes_is_refused_without_being_shown() {
     let secret = "hush-hush-hush-hush-hush-hush-hush-hush";
-    let message = refusal(&[
-        ("ANCHORAGE_TOKENS_ROOT", secret),
-        ("ANCHORAGE_ADMIN_TOKEN", secret),
-    ]);
+    let message = refusal(&[("ANCHORAGE_TOKENS_ROOT", secret), ("ANCHORAGE_ADMIN_TOKEN", secret)]);
     assert_eq!(
         message,
         "tokens.root (variable ANCHORAGE_TOKENS_ROOT) and admin.token (variable ANCHORAGE_ADMIN_TOKEN) contradict each other: \
@@ -481,15 +340,10 @@ fn one_secret_for_two_purposes_is_refused_without_being_shown() {
 
 #[test]
 fn two_free_ports_and_two_addresses_do_not_collide() {
-    for (listen, metrics) in [
-        ("127.0.0.1:0", "127.0.0.1:0"),
-        ("127.0.0.1:80", "127.0.0.2:80"),
-        ("0.0.0.0:80", "0.0.0.0:81"),
-    ] {
-        let pairs = [
-            ("ANCHORAGE_LISTEN", listen),
-            ("ANCHORAGE_METRICS_LISTEN", metrics),
-        ];
+    for (listen, metrics) in
+        [("127.0.0.1:0", "127.0.0.1:0"), ("127.0.0.1:80", "127.0.0.2:80"), ("0.0.0.0:80", "0.0.0.0:81")]
+    {
+        let pairs = [("ANCHORAGE_LISTEN", listen), ("ANCHORAGE_METRICS_LISTEN", metrics)];
         assert!(load(&pairs).is_ok(), "{listen} {metrics}");
     }
 }
@@ -505,11 +359,7 @@ fn a_command_names_all_it_misses_and_asks_for_nothing_else() {
          database.workerUrl (set variable ANCHORAGE_DATABASE_WORKER_URL or ANCHORAGE_DATABASE_WORKER_URL_FILE, or database.workerUrl or database.workerUrlFile in the YAML file); \
          database.metricsUrl (set variable ANCHORAGE_DATABASE_METRICS_URL or ANCHORAGE_DATABASE_METRICS_URL_FILE, or database.metricsUrl or database.metricsUrlFile in the YAML file)"
     );
-    let message = load(&SERVE[1..])
-        .unwrap()
-        .for_serve()
-        .unwrap_err()
-        .to_string();
+    let message = load(&SERVE[1..]).unwrap().for_serve().unwrap_err().to_string();
     assert_eq!(
         message,
         "`anchorage serve` needs node.name (set variable ANCHORAGE_NODE_NAME, or node.name in the YAML file)"
@@ -523,14 +373,8 @@ fn a_command_names_all_it_misses_and_asks_for_nothing_else() {
 #[test]
 fn what_is_in_force_is_shown_with_its_places_and_without_secrets() {
     let secret = TestFile::new("shown", "hush-hush-hush-hush-hush-hush-hush");
-    let file = TestFile::new(
-        "shown.yaml",
-        "worker: {slots: 3}\nnode: {zone: 'yes'}\nlog: {level: 'info,sqlx=warn'}\n",
-    );
-    let args = ConfigArgs {
-        node: Some("demo-0".to_owned()),
-        ..file.args()
-    };
+    let file = TestFile::new("shown.yaml", "worker: {slots: 3}\nnode: {zone: 'yes'}\nlog: {level: 'info,sqlx=warn'}\n");
+    let args = ConfigArgs { node: Some("demo-0".to_owned()), ..file.args() };
     let config = Config::load(
         &args,
         variables(&[
@@ -540,10 +384,7 @@ fn what_is_in_force_is_shown_with_its_places_and_without_secrets() {
         ]),
     )
     .unwrap();
-    let shown = config
-        .to_yaml()
-        .replace(file.path(), "YAML")
-        .replace(secret.path(), "SECRET");
+    let shown = config.to_yaml().replace(file.path(), "YAML").replace(secret.path(), "SECRET");
     assert!(!shown.contains("hush"));
     assert!(!format!("{config:?}").contains("hush"));
     insta::assert_snapshot!(shown, @r#"
@@ -595,9 +436,7 @@ fn what_is_shown_can_be_loaded_again() {
         let without_comment = |line: &str| line.split(" # ").next().unwrap().to_owned();
         shown.lines().map(without_comment).collect()
     };
-    let shown = load(&[("ANCHORAGE_NETWORK_MODE", "Private")])
-        .unwrap()
-        .to_yaml();
+    let shown = load(&[("ANCHORAGE_NETWORK_MODE", "Private")]).unwrap().to_yaml();
     let file = TestFile::new("again.yaml", &shown);
     let again = Config::load(&file.args(), []).unwrap().to_yaml();
     assert_eq!(values(&again), values(&shown));
@@ -606,10 +445,7 @@ fn what_is_shown_can_be_loaded_again() {
 #[test]
 fn debug_output_holds_no_secret() {
     let config = load(&SERVE).unwrap();
-    let debug = format!(
-        "{config:?} {:?}",
-        load(&SERVE).unwrap().for_serve().unwrap()
-    );
+    let debug = format!("{config:?} {:?}", load(&SERVE).unwrap().for_serve().unwrap());
     for secret in ["root-root", "admin-admin", "anchorage_api:a", "user:pass"] {
         assert!(!debug.contains(secret), "{secret}");
     }

@@ -14,12 +14,7 @@ use super::{
 pub(super) const CONFIG_FILE: &str = "ANCHORAGE_CONFIG";
 
 /// Ours, but read elsewhere: by the admin client, by `anchorage dev`, by the lab.
-const ELSEWHERE: [&str; 4] = [
-    CONFIG_FILE,
-    "ANCHORAGE_SERVER",
-    "ANCHORAGE_TOKEN",
-    "ANCHORAGE_TOOLS_DIR",
-];
+const ELSEWHERE: [&str; 4] = [CONFIG_FILE, "ANCHORAGE_SERVER", "ANCHORAGE_TOKEN", "ANCHORAGE_TOOLS_DIR"];
 const LAB_PREFIX: &str = "ANCHORAGE_LAB_";
 
 /// What the variables say.
@@ -40,10 +35,7 @@ pub(super) fn entries(variables: &BTreeMap<String, String>) -> Result<Vec<Entry>
             }
         });
         let Some((key, given)) = found else {
-            return Err(ConfigError::Unknown {
-                nearest: nearest(name),
-                place,
-            });
+            return Err(ConfigError::Unknown { nearest: nearest(name), place });
         };
         if value.contains(char::REPLACEMENT_CHARACTER) {
             return Err(ConfigError::Malformed {
@@ -65,19 +57,13 @@ fn is_elsewhere(name: &str) -> bool {
 /// `<SERVICE>_SERVICE_HOST`, `<SERVICE>_SERVICE_PORT[_<NAME>]`, `<SERVICE>_PORT` and
 /// `<SERVICE>_PORT_<n>_<PROTOCOL>[_PROTO|_PORT|_ADDR]`; no key of ours ends like one of these.
 fn is_from_kubernetes(name: &str) -> bool {
-    let service = name.ends_with("_SERVICE_HOST")
-        || name.ends_with("_SERVICE_PORT")
-        || name.contains("_SERVICE_PORT_");
+    let service = name.ends_with("_SERVICE_HOST") || name.ends_with("_SERVICE_PORT") || name.contains("_SERVICE_PORT_");
     let port = name.ends_with("_PORT")
         || name.rsplit_once("_PORT_").is_some_and(|(_, rest)| {
             let mut parts = rest.split('_');
             let number = parts.next().is_some_and(|part| part.parse::<u16>().is_ok());
-            let protocol = parts
-                .next()
-                .is_some_and(|part| matches!(part, "TCP" | "UDP" | "SCTP"));
-            let detail = parts
-                .next()
-                .is_none_or(|part| matches!(part, "PROTO" | "ADDR"));
+            let protocol = parts.next().is_some_and(|part| matches!(part, "TCP" | "UDP" | "SCTP"));
+            let detail = parts.next().is_none_or(|part| matches!(part, "PROTO" | "ADDR"));
             number && protocol && detail && parts.next().is_none()
         });
     service || port

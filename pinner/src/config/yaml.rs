@@ -13,62 +13,35 @@ use super::{
 
 /// What the file says. A key without a value (`zone:`) is not set.
 pub(super) fn entries(file: &Path, text: &str) -> Result<Vec<Entry>, ConfigError> {
-    let root: Value = serde_yaml::from_str(text).map_err(|source| ConfigError::FileMalformed {
-        path: file.to_owned(),
-        source,
-    })?;
+    let root: Value =
+        serde_yaml::from_str(text).map_err(|source| ConfigError::FileMalformed { path: file.to_owned(), source })?;
     let mut entries = Vec::new();
     walk(file, String::new(), root, &mut entries)?;
     Ok(entries)
 }
 
 /// Nesting ends where the names do: an unknown section is refused, so the depth is that of the deepest key.
-fn walk(
-    file: &Path,
-    path: String,
-    value: Value,
-    entries: &mut Vec<Entry>,
-) -> Result<(), ConfigError> {
-    let place = Place::Yaml {
-        file: file.to_owned(),
-        path: path.clone(),
-    };
+fn walk(file: &Path, path: String, value: Value, entries: &mut Vec<Entry>) -> Result<(), ConfigError> {
+    let place = Place::Yaml { file: file.to_owned(), path: path.clone() };
     if value.is_null() && (path.is_empty() || is_section(&path)) {
         return Ok(());
     }
     if path.is_empty() || is_section(&path) {
         let Value::Mapping(section) = value else {
-            return Err(malformed(
-                path,
-                place,
-                "a section with keys beneath it",
-                &value,
-            ));
+            return Err(malformed(path, place, "a section with keys beneath it", &value));
         };
         for (name, value) in section {
             let Value::String(name) = name else {
-                return Err(malformed(
-                    path,
-                    place,
-                    "a section with names as keys",
-                    &name,
-                ));
+                return Err(malformed(path, place, "a section with names as keys", &name));
             };
-            let below = if path.is_empty() {
-                name
-            } else {
-                format!("{path}.{name}")
-            };
+            let below = if path.is_empty() { name } else { format!("{path}.{name}") };
             walk(file, below, value, entries)?;
         }
         return Ok(());
     }
 
     let Some((key, in_file)) = find(&path) else {
-        return Err(ConfigError::Unknown {
-            nearest: nearest(&path),
-            place,
-        });
+        return Err(ConfigError::Unknown { nearest: nearest(&path), place });
     };
     if value.is_null() {
         return Ok(());
@@ -80,11 +53,7 @@ fn walk(
     let Some(text) = text(&value, key.form) else {
         return Err(malformed(path, place, expected, &value));
     };
-    let given = if in_file {
-        Given::InFile(text.into())
-    } else {
-        Given::Text(text)
-    };
+    let given = if in_file { Given::InFile(text.into()) } else { Given::Text(text) };
     entries.push(Entry { key, place, given });
     Ok(())
 }
@@ -116,11 +85,7 @@ fn find(path: &str) -> Option<(&'static Key, bool)> {
 }
 
 fn is_section(path: &str) -> bool {
-    keys::ALL.iter().any(|key| {
-        key.path
-            .strip_prefix(path)
-            .is_some_and(|rest| rest.starts_with('.'))
-    })
+    keys::ALL.iter().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
 fn nearest(path: &str) -> Option<String> {
@@ -149,11 +114,7 @@ fn malformed(path: String, place: Place, expected: &'static str, value: &Value) 
         Value::String(_) => "a text".to_owned(),
     };
     ConfigError::Malformed {
-        key: if path.is_empty() {
-            "configuration".to_owned()
-        } else {
-            path
-        },
+        key: if path.is_empty() { "configuration".to_owned() } else { path },
         place,
         expected,
         found: Some(found),

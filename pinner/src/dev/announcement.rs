@@ -56,10 +56,7 @@ pub(super) async fn make(stage: &Stage, running: &Running) -> anyhow::Result<Ann
     let setup = &stage.setup;
     let endpoints: Vec<String> = setup.nodes.iter().map(|node| node.endpoint()).collect();
     let mint = Mint {
-        http: reqwest::Client::builder()
-            .timeout(Duration::from_secs(10))
-            .build()
-            .context("make an HTTP client")?,
+        http: reqwest::Client::builder().timeout(Duration::from_secs(10)).build().context("make an HTTP client")?,
         url: format!("{}/admin/v1/tokens", endpoints[0]),
         admin: &setup.secrets.admin_token,
     };
@@ -68,28 +65,17 @@ pub(super) async fn make(stage: &Stage, running: &Running) -> anyhow::Result<Ann
     Ok(Announcement {
         endpoint: endpoints[0].clone(),
         endpoints,
-        metrics: setup
-            .nodes
-            .iter()
-            .map(|node| format!("http://{}/metrics", node.metrics))
-            .collect(),
+        metrics: setup.nodes.iter().map(|node| format!("http://{}/metrics", node.metrics)).collect(),
         admin_token: mint.token(None, &["platform:admin"]).await?,
         orgs: Orgs {
             demo: mint.token(Some("demo"), &ORG_SCOPES).await?,
             other: mint.token(Some("other"), &ORG_SCOPES).await?,
         },
-        kubo: setup
-            .nodes
-            .iter()
-            .map(|node| format!("http://{}", node.rpc))
-            .collect(),
+        kubo: setup.nodes.iter().map(|node| format!("http://{}", node.rpc)).collect(),
         database_url: postgres::url(setup, "postgres", &setup.secrets.postgres),
         nats_url: nats::url(setup),
         swarm_key: stage.state.swarm_key().display().to_string(),
-        replication: Replication {
-            min: stage.config.replication.min,
-            max: stage.config.replication.max,
-        },
+        replication: Replication { min: stage.config.replication.min, max: stage.config.replication.max },
         pids: Pids {
             postgres: of_one(&running.postgres),
             nats: of_one(&running.nats),
@@ -117,23 +103,12 @@ impl Mint<'_> {
         if let Some(org) = org {
             request["org"] = json!(org);
         }
-        let answer = self
-            .http
-            .post(&self.url)
-            .bearer_auth(self.admin)
-            .json(&request)
-            .send()
-            .await
-            .context("mint a token")?;
+        let answer =
+            self.http.post(&self.url).bearer_auth(self.admin).json(&request).send().await.context("mint a token")?;
         let status = answer.status();
         let body = answer.text().await.context("mint a token")?;
-        anyhow::ensure!(
-            status.is_success(),
-            "mint a token: {} answered {status}: {body}",
-            self.url
-        );
-        let minted: Minted =
-            serde_json::from_str(&body).context("mint a token: read the answer")?;
+        anyhow::ensure!(status.is_success(), "mint a token: {} answered {status}: {body}", self.url);
+        let minted: Minted = serde_json::from_str(&body).context("mint a token: read the answer")?;
         Ok(minted.token)
     }
 }

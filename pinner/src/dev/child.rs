@@ -1,4 +1,5 @@
-//! One child process that is kept running: started again when it dies, ended when asked to.
+//! Child processes: one that runs to its end, and one that is kept running, started again when it dies and ended when
+//! asked to.
 
 use std::{
     ffi::OsString,
@@ -11,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::{
     process::Command,
@@ -30,6 +32,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const RAN_WELL: Duration = Duration::from_secs(10);
 /// A child that ends this often before it was ever ready will not become so.
 const PATIENCE: u32 = 3;
+/// How long a child may take until it answers, on a slow disk and with cold caches.
+const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Between two questions whether a child is ready.
 const POLL: Duration = Duration::from_millis(30);
 /// How much of a log a message shows.
@@ -59,7 +63,7 @@ pub(super) struct Program {
 impl Program {
     /// The command, with output to the log file. A group of its own keeps the terminal's Ctrl-C from it: children are
     /// ended in order, by us.
-    pub(super) fn command(&self) -> io::Result<Command> {
+    fn command(&self) -> io::Result<Command> {
         let mut log = OpenOptions::new();
         let log = log.create(true).append(true).mode(0o600).open(&self.log)?;
         let mut command = Command::new(&self.file);
@@ -67,11 +71,7 @@ impl Program {
             .args(&self.args)
             .current_dir("/")
             .env_clear()
-            .envs(
-                ["PATH", "HOME"]
-                    .into_iter()
-                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
-            )
+            .envs(["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(match &self.stdin {
                 Some(directory) => Stdio::from(File::open(directory)?),
@@ -86,6 +86,28 @@ impl Program {
         }
         Ok(command)
     }
+}
+
+/// Runs `program` once, to its end.
+///
+/// # Errors
+/// When it cannot run or fails; the message holds the end of its log.
+pub(super) async fn run(program: &Program, roster: &Roster) -> anyhow::Result<()> {
+    let _ = fs::remove_file(&program.log);
+    let spawned = program.command().and_then(|mut command| command.spawn());
+    let mut child = spawned.with_context(|| format!("run {}", program.file.display()))?;
+    if let Some(pid) = child.id() {
+        roster.add(&program.name, pid, program.stop);
+    }
+    let status = child.wait().await.with_context(|| format!("wait for {}", program.name))?;
+    roster.remove(&program.name);
+    anyhow::ensure!(
+        status.success(),
+        "{} ended with {status}; the end of its log:\n{}",
+        program.name,
+        tail(&program.log)
+    );
+    Ok(())
 }
 
 /// A child that is kept running.
@@ -113,13 +135,7 @@ impl Child {
         let (name, log) = (program.name.clone(), program.log.clone());
         let _ = fs::remove_file(&log);
         let keeper = tokio::spawn(keep(program, roster, sender, stop.clone()));
-        Self {
-            name,
-            log,
-            life,
-            stop,
-            keeper,
-        }
+        Self { name, log, life, stop, keeper }
     }
 
     /// The number of the present process; 0 between two of them.
@@ -130,25 +146,26 @@ impl Child {
     /// Waits until `answers` is true.
     ///
     /// # Errors
-    /// When the child keeps ending instead; the message holds the end of its log.
+    /// When the child keeps ending or stays silent instead; the message holds the end of its log.
     pub(super) async fn ready(&self, answers: impl AsyncFn() -> bool) -> anyhow::Result<()> {
-        loop {
-            {
+        let deadline = Instant::now() + READY_WITHIN;
+        while !answers().await {
+            let given_up = {
                 let life = self.life.borrow();
                 if life.ends >= PATIENCE {
-                    anyhow::bail!(
-                        "{} does not start ({}); the end of its log:\n{}",
-                        self.name,
-                        life.last_end,
-                        tail(&self.log)
-                    );
+                    Some(format!("does not start ({})", life.last_end))
+                } else if Instant::now() >= deadline {
+                    Some(format!("is not ready after {} s", READY_WITHIN.as_secs()))
+                } else {
+                    None
                 }
-            }
-            if answers().await {
-                return Ok(());
+            };
+            if let Some(why) = given_up {
+                anyhow::bail!("{} {why}; the end of its log:\n{}", self.name, tail(&self.log));
             }
             sleep(POLL).await;
         }
+        Ok(())
     }
 
     /// Ends it and waits for that; the wait is bounded by the program's grace.
@@ -158,12 +175,7 @@ impl Child {
     }
 }
 
-async fn keep(
-    program: Program,
-    roster: Arc<Roster>,
-    life: watch::Sender<Life>,
-    stop: CancellationToken,
-) {
+async fn keep(program: Program, roster: Arc<Roster>, life: watch::Sender<Life>, stop: CancellationToken) {
     let mut pause = PAUSE;
     while !stop.is_cancelled() {
         let began = Instant::now();
@@ -174,10 +186,7 @@ async fn keep(
         if began.elapsed() >= RAN_WELL {
             pause = PAUSE;
         }
-        say(&format!(
-            "{} ended ({end}); it is started again",
-            program.name
-        ));
+        say(&format!("{} ended ({end}); it is started again", program.name));
         life.send_modify(|life| {
             life.ends += 1;
             life.last_end = end;
@@ -191,12 +200,7 @@ async fn keep(
 }
 
 /// From one start to the end; says how it ended.
-async fn run_once(
-    program: &Program,
-    roster: &Roster,
-    life: &watch::Sender<Life>,
-    stop: &CancellationToken,
-) -> String {
+async fn run_once(program: &Program, roster: &Roster, life: &watch::Sender<Life>, stop: &CancellationToken) -> String {
     let spawned = program.command().and_then(|mut command| command.spawn());
     let mut child = match spawned {
         Ok(child) => child,
@@ -218,10 +222,7 @@ async fn run_once(
     }
 }
 
-async fn end(
-    program: &Program,
-    child: &mut tokio::process::Child,
-) -> io::Result<std::process::ExitStatus> {
+async fn end(program: &Program, child: &mut tokio::process::Child) -> io::Result<std::process::ExitStatus> {
     if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
         // We have not waited for it yet, so the number is still its own.
         let _ = nix::sys::signal::kill(Pid::from_raw(pid), program.stop);
@@ -229,17 +230,13 @@ async fn end(
     if let Ok(ended) = timeout(program.grace, child.wait()).await {
         return ended;
     }
-    say(&format!(
-        "{} did not end within {} s and is killed",
-        program.name,
-        program.grace.as_secs()
-    ));
+    say(&format!("{} did not end within {} s and is killed", program.name, program.grace.as_secs()));
     child.start_kill()?;
     child.wait().await
 }
 
 /// The last lines of a log.
-pub(super) fn tail(log: &Path) -> String {
+fn tail(log: &Path) -> String {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();

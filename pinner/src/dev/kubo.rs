@@ -1,19 +1,17 @@
 //! One Kubo a node, in a private network on loopback: it dials nobody but the other nodes and whom a pin names.
 
-use std::{fs, io, path::Path, process::Stdio, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures::future;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use super::{
     Stage,
-    child::{Child, Program},
-    programs::Programs,
+    child::{self, Child, Program},
     setup::Node,
-    state::{StateDir, private_dir, write_private},
+    state::{empty_dir_beside, write_private},
 };
 
 /// A node as the others know it.
@@ -24,54 +22,27 @@ struct Peer {
 
 /// Starts every node's Kubo and waits until all answer.
 pub(super) async fn start(stage: &Stage, slot: &mut Vec<Child>) -> anyhow::Result<()> {
-    let Stage {
-        programs,
-        state,
-        setup,
-        ..
-    } = stage;
-    let key = format!(
-        "/key/swarm/psk/1.0.0/\n/base16/\n{}\n",
-        setup.secrets.swarm_key
-    );
+    let Stage { state, setup, .. } = stage;
+    let key = format!("/key/swarm/psk/1.0.0/\n/base16/\n{}\n", setup.secrets.swarm_key);
     write_private(&state.swarm_key(), &key)?;
-    let repos: Vec<_> = setup
-        .nodes
-        .iter()
-        .map(|node| state.kubo(&node.name))
-        .collect();
-    future::try_join_all(repos.iter().map(|repo| initialise(programs, repo))).await?;
+    let repos: Vec<_> = setup.nodes.iter().map(|node| state.kubo(&node.name)).collect();
+    let both = || repos.iter().zip(&setup.nodes);
+    future::try_join_all(both().map(|(repo, node)| initialise(stage, node, repo))).await?;
 
-    let configs: Vec<Value> = repos
-        .iter()
-        .map(|repo| read_config(repo))
-        .collect::<anyhow::Result<_>>()?;
-    let peers: Vec<Peer> = configs
-        .iter()
-        .zip(&setup.nodes)
-        .map(|(config, node)| Peer::of(config, node))
-        .collect();
+    let configs: Vec<Value> = repos.iter().map(|repo| read_config(repo)).collect::<anyhow::Result<_>>()?;
+    let peers: Vec<Peer> = configs.iter().zip(&setup.nodes).map(|(config, node)| Peer::of(config, node)).collect();
     for ((repo, config), node) in repos.iter().zip(configs).zip(&setup.nodes) {
-        let config = serde_json::to_string_pretty(&private(config, node, &peers))
-            .context("write Kubo's configuration")?;
+        let config =
+            serde_json::to_string_pretty(&private(config, node, &peers)).context("write Kubo's configuration")?;
         write_private(&repo.join("config"), &config)?;
         write_private(&repo.join("swarm.key"), &key)?;
-        slot.push(Child::start(
-            daemon(programs, state, node, repo),
-            Arc::clone(&stage.roster),
-        ));
+        slot.push(Child::start(daemon(stage, node, repo), Arc::clone(&stage.roster)));
     }
-    let http = reqwest::Client::builder()
-        .timeout(Duration::from_secs(1))
-        .build()
-        .context("make an HTTP client")?;
+    let http = reqwest::Client::builder().timeout(Duration::from_secs(1)).build().context("make an HTTP client")?;
     let ready = slot.iter().zip(&setup.nodes).map(|(child, node)| {
         let http = &http;
         child.ready(async move || {
-            let answer = http
-                .post(format!("http://{}/api/v0/id", node.rpc))
-                .send()
-                .await;
+            let answer = http.post(format!("http://{}/api/v0/id", node.rpc)).send().await;
             answer.is_ok_and(|answer| answer.status().is_success())
         })
     });
@@ -86,11 +57,7 @@ async fn connect(http: &reqwest::Client, nodes: &[Node], peers: &[Peer]) {
     let pairs = nodes.iter().enumerate().flat_map(|(index, node)| {
         peers[index + 1..].iter().map(move |peer| {
             let address = format!("{}/p2p/{}", peer.address, peer.id);
-            http.post(format!(
-                "http://{}/api/v0/swarm/connect?arg={address}",
-                node.rpc
-            ))
-            .send()
+            http.post(format!("http://{}/api/v0/swarm/connect?arg={address}", node.rpc)).send()
         })
     });
     future::join_all(pairs).await;
@@ -99,10 +66,7 @@ async fn connect(http: &reqwest::Client, nodes: &[Node], peers: &[Peer]) {
 impl Peer {
     fn of(config: &Value, node: &Node) -> Self {
         Self {
-            id: config["Identity"]["PeerID"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
+            id: config["Identity"]["PeerID"].as_str().unwrap_or_default().to_owned(),
             address: multiaddr(node.swarm),
         }
     }
@@ -110,46 +74,31 @@ impl Peer {
 
 /// Makes the repository beside its place and moves it there when it is whole. Profile `test` begins with nothing that
 /// would dial out.
-async fn initialise(programs: &Programs, repo: &Path) -> anyhow::Result<()> {
+async fn initialise(stage: &Stage, node: &Node, repo: &Path) -> anyhow::Result<()> {
     if fs::exists(repo).with_context(|| format!("look for {}", repo.display()))? {
         return Ok(());
     }
-    let new = repo.with_extension("new");
-    match fs::remove_dir_all(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("remove {}", new.display()));
-        }
-        _ => {}
-    }
-    private_dir(&new)?;
-    let output = Command::new(&programs.ipfs)
-        .args(["init", "--profile=test"])
-        .current_dir("/")
-        .env_clear()
-        .envs(variables(&new))
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .context("run ipfs init")?;
-    anyhow::ensure!(
-        output.status.success(),
-        "ipfs init ended with {}:\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim_end()
-    );
+    let new = empty_dir_beside(repo)?;
+    let program = Program {
+        name: format!("`ipfs init` of {}", node.name),
+        args: vec!["init".into(), "--profile=test".into()],
+        log: stage.state.log(&format!("ipfs-init-{}", node.name)),
+        grace: Duration::ZERO,
+        ..daemon(stage, node, &new)
+    };
+    child::run(&program, &stage.roster).await?;
     fs::rename(&new, repo).with_context(|| format!("move the repository to {}", repo.display()))
 }
 
-fn daemon(programs: &Programs, state: &StateDir, node: &Node, repo: &Path) -> Program {
+fn daemon(stage: &Stage, node: &Node, repo: &Path) -> Program {
     Program {
         name: format!("Kubo of {}", node.name),
-        file: programs.ipfs.clone(),
+        file: stage.programs.ipfs.clone(),
         args: vec!["daemon".into()],
         variables: variables(repo),
         stdin: None,
         account: None,
-        log: state.log(&format!("kubo-{}", node.name)),
+        log: stage.state.log(&format!("kubo-{}", node.name)),
         stop: Signal::SIGTERM,
         grace: Duration::from_secs(8),
     }
@@ -177,10 +126,7 @@ fn read_config(repo: &Path) -> anyhow::Result<Value> {
 /// The configuration with everything off that would look for others, and the other nodes as the only peers. Identity and
 /// datastore stay.
 fn private(mut config: Value, node: &Node, peers: &[Peer]) -> Value {
-    let own = config["Identity"]["PeerID"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
+    let own = config["Identity"]["PeerID"].as_str().unwrap_or_default().to_owned();
     let others: Vec<Value> = peers
         .iter()
         .filter(|peer| peer.id != own)
@@ -197,11 +143,7 @@ fn private(mut config: Value, node: &Node, peers: &[Peer]) -> Value {
     config["Ipns"]["DelegatedPublishers"] = json!([]);
     config["DNS"]["Resolvers"] = json!({});
     config["Peering"]["Peers"] = json!(others);
-    for (section, key) in [
-        ("Discovery", "MDNS"),
-        ("Swarm", "RelayClient"),
-        ("Swarm", "RelayService"),
-    ] {
+    for (section, key) in [("Discovery", "MDNS"), ("Swarm", "RelayClient"), ("Swarm", "RelayService")] {
         config[section][key] = json!({"Enabled": false});
     }
     for section in ["AutoConf", "AutoTLS", "Provide", "HTTPRetrieval"] {
@@ -246,15 +188,9 @@ mod tests {
             "Ipns": {"DelegatedPublishers": ["auto"]},
             "Swarm": {"AddrFilters": ["/ip4/10.0.0.0/ipcidr/8"]},
         });
-        let peer = |id: &str, port| Peer {
-            id: id.to_owned(),
-            address: format!("/ip4/127.0.0.1/tcp/{port}"),
-        };
+        let peer = |id: &str, port| Peer { id: id.to_owned(), address: format!("/ip4/127.0.0.1/tcp/{port}") };
         let after = private(before, &node(), &[peer("me", 4), peer("you", 14)]);
-        assert_eq!(
-            after["Peering"]["Peers"],
-            json!([{"ID": "you", "Addrs": ["/ip4/127.0.0.1/tcp/14"]}])
-        );
+        assert_eq!(after["Peering"]["Peers"], json!([{"ID": "you", "Addrs": ["/ip4/127.0.0.1/tcp/14"]}]));
         assert_eq!(after["Identity"]["PrivKey"], "k");
         assert_eq!(after["Addresses"]["API"], "/ip4/127.0.0.1/tcp/3");
         assert_eq!(after["Addresses"]["Swarm"], json!(["/ip4/127.0.0.1/tcp/4"]));

@@ -12,19 +12,13 @@ use super::{
     state::{private_dir, write_private},
 };
 
-/// The one user.
-const USER: &str = "anchorage";
-
 /// Starts nats-server and waits until it greets.
 pub(super) async fn start(stage: &Stage, slot: &mut Option<Child>) -> anyhow::Result<()> {
     let setup = &stage.setup;
     let dir = stage.state.nats();
     private_dir(&dir)?;
     let file = dir.join("nats-server.conf");
-    write_private(
-        &file,
-        &config(setup, &dir.join("data").display().to_string()),
-    )?;
+    write_private(&file, &config(setup, &dir.join("data").display().to_string()))?;
     let program = Program {
         name: "NATS".to_owned(),
         file: stage.programs.nats_server.clone(),
@@ -40,19 +34,17 @@ pub(super) async fn start(stage: &Stage, slot: &mut Option<Child>) -> anyhow::Re
     child.ready(async || greets(setup).await).await
 }
 
-/// URL with user and password.
+/// Its URL. No password: wake-ups tell nothing, and who may use loopback has the Kubos' RPC anyway.
 pub(super) fn url(setup: &Setup) -> String {
-    format!("nats://{USER}:{}@{}", setup.secrets.nats, setup.nats)
+    format!("nats://{}", setup.nats)
 }
 
 /// The server's own format is close to JSON, and texts are quoted as there.
 fn config(setup: &Setup, data: &str) -> String {
     format!(
         "listen: {:?}\nserver_name: \"anchorage-dev\"\n\
-         jetstream {{\n  store_dir: {data:?}\n  sync_interval: always\n  max_memory_store: 64MB\n  max_file_store: 2GB\n}}\n\
-         authorization {{\n  user: {USER:?}\n  password: {:?}\n}}\n",
+         jetstream {{\n  store_dir: {data:?}\n  sync_interval: always\n  max_memory_store: 64MB\n  max_file_store: 2GB\n}}\n",
         setup.nats.to_string(),
-        setup.secrets.nats,
     )
 }
 

@@ -23,12 +23,7 @@ const TUNING: [&str; 5] = [
     "ANCHORAGE_WORKER_",
 ];
 /// Read by this command or by the admin client, so they say nothing about the pinners.
-const NOT_FOR_PINNERS: [&str; 4] = [
-    "ANCHORAGE_TOOLS_DIR",
-    "ANCHORAGE_SERVER",
-    "ANCHORAGE_TOKEN",
-    "ANCHORAGE_LAB_",
-];
+const NOT_FOR_PINNERS: [&str; 4] = ["ANCHORAGE_TOOLS_DIR", "ANCHORAGE_SERVER", "ANCHORAGE_TOKEN", "ANCHORAGE_LAB_"];
 const REPLICATION_MIN: &str = "ANCHORAGE_REPLICATION_MIN";
 const REPLICATION_MAX: &str = "ANCHORAGE_REPLICATION_MAX";
 /// Beyond its own grace, for the process to end.
@@ -38,14 +33,10 @@ const END: Duration = Duration::from_secs(2);
 /// otherwise. Those that cannot go on are named.
 pub(super) fn tuning(user: Vec<(String, String)>, nodes: usize) -> Vec<(String, String)> {
     let begins = |name: &str, with: &[&str]| with.iter().any(|start| name.starts_with(start));
-    let (mut tuning, others): (Vec<_>, Vec<_>) = user
-        .into_iter()
-        .partition(|(name, _)| begins(name, &TUNING));
+    let (mut tuning, others): (Vec<_>, Vec<_>) = user.into_iter().partition(|(name, _)| begins(name, &TUNING));
     for (name, _) in others {
         if !begins(&name, &NOT_FOR_PINNERS) {
-            say(&format!(
-                "variable {name} is not used: `anchorage dev` decides this for its pinners"
-            ));
+            say(&format!("variable {name} is not used: `anchorage dev` decides this for its pinners"));
         }
     }
     let replication = |name: &str| {
@@ -78,14 +69,8 @@ fn variables(setup: &Setup, node: &Node) -> Vec<(String, String)> {
         ("NODE_NAME", node.name.clone()),
         ("NODE_ZONE", node.zone.to_owned()),
         ("DATABASE_API_URL", role("anchorage_api", &secrets.api)),
-        (
-            "DATABASE_WORKER_URL",
-            role("anchorage_worker", &secrets.worker),
-        ),
-        (
-            "DATABASE_METRICS_URL",
-            role("anchorage_metrics", &secrets.metrics),
-        ),
+        ("DATABASE_WORKER_URL", role("anchorage_worker", &secrets.worker)),
+        ("DATABASE_METRICS_URL", role("anchorage_metrics", &secrets.metrics)),
         ("NATS_URL", nats::url(setup)),
         ("KUBO_URL", format!("http://{}", node.rpc)),
         ("TOKENS_ROOT", secrets.tokens_root.clone()),
@@ -107,17 +92,12 @@ pub(super) fn checked(setup: &Setup) -> anyhow::Result<ServeConfig> {
 
 /// Brings the database to this version's schema.
 pub(super) async fn migrate(stage: &Stage) -> anyhow::Result<()> {
-    let Stage {
-        programs,
-        state,
-        setup,
-        ..
-    } = stage;
+    let Stage { programs, state, setup, .. } = stage;
     let admin = postgres::url(setup, "postgres", &setup.secrets.postgres);
     let mut variables = variables(setup, &setup.nodes[0]);
     variables.push(("ANCHORAGE_DATABASE_ADMIN_URL".to_owned(), admin));
     let program = Program {
-        name: "the migration".to_owned(),
+        name: "`anchorage migrate`".to_owned(),
         file: programs.anchorage.clone(),
         args: vec!["migrate".into()],
         variables,
@@ -127,24 +107,12 @@ pub(super) async fn migrate(stage: &Stage) -> anyhow::Result<()> {
         stop: Signal::SIGTERM,
         grace: END,
     };
-    let mut command = program.command().context("run `anchorage migrate`")?;
-    let status = command.status().await.context("run `anchorage migrate`")?;
-    anyhow::ensure!(
-        status.success(),
-        "`anchorage migrate` ended with {status}; the end of its log:\n{}",
-        child::tail(&program.log)
-    );
-    Ok(())
+    child::run(&program, &stage.roster).await
 }
 
 /// Starts every node's pinner and waits until all are ready.
 pub(super) async fn start(stage: &Stage, slot: &mut Vec<Child>) -> anyhow::Result<()> {
-    let Stage {
-        programs,
-        state,
-        setup,
-        ..
-    } = stage;
+    let Stage { programs, state, setup, .. } = stage;
     for node in &setup.nodes {
         let program = Program {
             name: format!("pinner of {}", node.name),
@@ -159,10 +127,7 @@ pub(super) async fn start(stage: &Stage, slot: &mut Vec<Child>) -> anyhow::Resul
         };
         slot.push(Child::start(program, Arc::clone(&stage.roster)));
     }
-    let http = reqwest::Client::builder()
-        .timeout(Duration::from_secs(2))
-        .build()
-        .context("make an HTTP client")?;
+    let http = reqwest::Client::builder().timeout(Duration::from_secs(2)).build().context("make an HTTP client")?;
     let ready = slot.iter().zip(&setup.nodes).map(|(child, node)| {
         let http = &http;
         child.ready(async move || {
@@ -187,10 +152,7 @@ mod tests {
     }
 
     fn replication(user: &[(&str, &str)], nodes: usize) -> Vec<String> {
-        tuned(user, nodes)
-            .into_iter()
-            .map(|(_, value)| value)
-            .collect()
+        tuned(user, nodes).into_iter().map(|(_, value)| value).collect()
     }
 
     #[test]
@@ -204,20 +166,13 @@ mod tests {
     fn one_bound_set_by_the_user_moves_the_other_along() {
         assert_eq!(replication(&[(REPLICATION_MIN, "3")], 3), ["3", "3"]);
         assert_eq!(replication(&[(REPLICATION_MAX, "1")], 3), ["1", "1"]);
-        assert_eq!(
-            replication(&[(REPLICATION_MIN, "1"), (REPLICATION_MAX, "3")], 3),
-            ["3", "1"]
-        );
+        assert_eq!(replication(&[(REPLICATION_MIN, "1"), (REPLICATION_MAX, "3")], 3), ["3", "1"]);
     }
 
     #[test]
     fn what_is_decided_here_is_not_taken_from_the_user() {
         let tuning = tuned(
-            &[
-                ("ANCHORAGE_DATABASE_API_URL", "x"),
-                ("ANCHORAGE_CONFIG", "x"),
-                ("ANCHORAGE_WORKER_SLOTS", "4"),
-            ],
+            &[("ANCHORAGE_DATABASE_API_URL", "x"), ("ANCHORAGE_CONFIG", "x"), ("ANCHORAGE_WORKER_SLOTS", "4")],
             1,
         );
         assert!(tuning.contains(&("ANCHORAGE_WORKER_SLOTS".to_owned(), "4".to_owned())));

@@ -27,10 +27,7 @@ pub(super) struct PortBook {
 impl PortBook {
     /// Continues with the ports of the last run.
     pub(super) fn open(ports: BTreeMap<String, u16>) -> Self {
-        Self {
-            ports,
-            held: Vec::new(),
-        }
+        Self { ports, held: Vec::new() }
     }
 
     /// A loopback port for `purpose`: the last one if it is still free.
@@ -48,19 +45,13 @@ impl PortBook {
             }
             if let Ok(address) = self.bind(loopback(port)) {
                 if let Some(last) = last {
-                    say(&format!(
-                        "port {last} of {purpose} is taken by another program; it gets {port} from now on"
-                    ));
+                    say(&format!("port {last} of {purpose} is taken by another program; it gets {port} from now on"));
                 }
                 self.ports.insert(purpose.to_owned(), port);
                 return Ok(address);
             }
         }
-        anyhow::bail!(
-            "no free port between {} and {} for {purpose}",
-            RANGE.start(),
-            RANGE.end()
-        )
+        anyhow::bail!("no free port between {} and {} for {purpose}", RANGE.start(), RANGE.end())
     }
 
     /// Exactly this address, which `flag` asked for; with port 0 as [`PortBook::take`] does.
@@ -80,9 +71,7 @@ impl PortBook {
                  address with {flag} (port 0 is any free one)",
                 address.port(),
             ),
-            Err(error) => {
-                Err(error).with_context(|| format!("listen on {address}, which {flag} asks for"))
-            }
+            Err(error) => Err(error).with_context(|| format!("listen on {address}, which {flag} asks for")),
         }
     }
 
@@ -131,14 +120,9 @@ mod tests {
     fn a_taken_address_is_refused_with_the_flag_that_asked_for_it() {
         let somebody = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = somebody.local_addr().unwrap();
-        let message = PortBook::open(BTreeMap::new())
-            .take_exactly(address, "--listen", "node-0.api")
-            .unwrap_err()
-            .to_string();
-        let start = format!(
-            "port {} is taken by another program, and --listen {address} asks for it",
-            address.port()
-        );
+        let message =
+            PortBook::open(BTreeMap::new()).take_exactly(address, "--listen", "node-0.api").unwrap_err().to_string();
+        let start = format!("port {} is taken by another program, and --listen {address} asks for it", address.port());
         assert!(message.starts_with(&start), "{message}");
     }
 }

@@ -1,18 +1,17 @@
 //! Postgres: makes the database cluster once, runs it, makes the database.
 
-use std::{fs, io, path::Path, process::Stdio, sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
 use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions};
-use tokio::{process::Command, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     Stage,
-    child::{Child, Program},
-    programs::Programs,
+    child::{self, Child, Program},
     setup::Setup,
-    state::{StateDir, private_dir},
+    state::empty_dir_beside,
 };
 
 /// The database that the service lives in.
@@ -26,14 +25,9 @@ const SPARE_CONNECTIONS: usize = 40;
 
 /// Starts Postgres and waits until the database is there.
 pub(super) async fn start(stage: &Stage, slot: &mut Option<Child>) -> anyhow::Result<()> {
-    let Stage {
-        programs,
-        state,
-        setup,
-        ..
-    } = stage;
+    let Stage { programs, state, setup, .. } = stage;
     if !fs::exists(state.postgres_data()).context("look for the database")? {
-        initialise(programs, state, &setup.secrets.postgres).await?;
+        initialise(stage).await?;
     }
     let pool = usize::try_from(stage.config.database.pool_size).unwrap_or(usize::MAX);
     let connections = setup.nodes.len() * pool * 3 + SPARE_CONNECTIONS;
@@ -43,11 +37,7 @@ pub(super) async fn start(stage: &Stage, slot: &mut Option<Child>) -> anyhow::Re
         "unix_socket_directories=".to_owned(),
         format!("max_connections={connections}"),
     ];
-    let mut args = vec![
-        programs.postgres_bin.join("postgres").into(),
-        "-D".into(),
-        DATA_DIR.into(),
-    ];
+    let mut args = vec![programs.postgres_bin.join("postgres").into(), "-D".into(), DATA_DIR.into()];
     for setting in settings {
         args.extend(["-c".into(), setting.into()]);
     }
@@ -64,9 +54,7 @@ pub(super) async fn start(stage: &Stage, slot: &mut Option<Child>) -> anyhow::Re
         grace: Duration::from_secs(15),
     };
     let child = slot.insert(Child::start(program, Arc::clone(&stage.roster)));
-    child
-        .ready(async || has_database(setup).await.is_ok())
-        .await
+    child.ready(async || has_database(setup).await.is_ok()).await
 }
 
 /// URL of a role on the service's database.
@@ -87,39 +75,14 @@ fn in_data_dir(script: &str, args: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsS
 }
 
 /// Makes the database cluster beside its place and moves it there when it is whole.
-async fn initialise(programs: &Programs, state: &StateDir, password: &str) -> anyhow::Result<()> {
+async fn initialise(stage: &Stage) -> anyhow::Result<()> {
+    let Stage { programs, state, .. } = stage;
     let data = state.postgres_data();
-    let new = data.with_extension("new");
-    match fs::remove_dir_all(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("remove {}", new.display()));
-        }
-        _ => {}
-    }
-    private_dir(&new)?;
+    let new = empty_dir_beside(&data)?;
     if let Some(account) = &programs.postgres_account {
         account.own(&new)?;
     }
-    let output = initdb(programs, &new, password)?
-        .output()
-        .await
-        .context("run initdb")?;
-    anyhow::ensure!(
-        output.status.success(),
-        "initdb ended with {}:\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim_end()
-    );
-    fs::rename(&new, &data).with_context(|| format!("move the database to {}", data.display()))
-}
-
-/// The password comes through a pipe: arguments are for everybody to read.
-fn initdb(programs: &Programs, data: &Path, password: &str) -> anyhow::Result<Command> {
-    let mut args = vec![
-        programs.postgres_bin.join("initdb").into(),
-        "-D".into(),
-        DATA_DIR.into(),
-    ];
+    let mut args = vec![programs.postgres_bin.join("initdb").into(), "-D".into(), DATA_DIR.into()];
     args.extend(
         [
             "--username=postgres",
@@ -131,19 +94,20 @@ fn initdb(programs: &Programs, data: &Path, password: &str) -> anyhow::Result<Co
         ]
         .map(Into::into),
     );
-    let mut command = Command::new("/bin/sh");
-    command
-        .args(in_data_dir("printf '%s\\n' \"$PASSWORD\" | \"$@\"", args))
-        .env("PASSWORD", password)
-        .current_dir("/")
-        .stdin(fs::File::open(data).with_context(|| format!("open {}", data.display()))?)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    if let Some(account) = &programs.postgres_account {
-        account.applied_to(&mut command);
-    }
-    Ok(command)
+    let program = Program {
+        name: "initdb".to_owned(),
+        file: "/bin/sh".into(),
+        // The password comes through stdin: arguments are for everybody to read.
+        args: in_data_dir("exec \"$@\" <<END\n$PASSWORD\nEND\n", args),
+        variables: vec![("PASSWORD".to_owned(), stage.setup.secrets.postgres.clone())],
+        stdin: Some(new.clone()),
+        account: programs.postgres_account.clone(),
+        log: state.log("initdb"),
+        stop: Signal::SIGTERM,
+        grace: Duration::ZERO,
+    };
+    child::run(&program, &stage.roster).await?;
+    fs::rename(&new, &data).with_context(|| format!("move the database to {}", data.display()))
 }
 
 async fn has_database(setup: &Setup) -> anyhow::Result<()> {
@@ -155,11 +119,10 @@ async fn has_database(setup: &Setup) -> anyhow::Result<()> {
         .database("postgres");
     let connect = PgConnection::connect_with(&options);
     let mut connection = timeout(Duration::from_secs(2), connect).await??;
-    let exists: bool =
-        sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
-            .bind(DATABASE)
-            .fetch_one(&mut connection)
-            .await?;
+    let exists: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+        .bind(DATABASE)
+        .fetch_one(&mut connection)
+        .await?;
     if !exists {
         // The template of `initdb` has no connections, so nothing can be in the way.
         connection.execute("create database anchorage").await?;

@@ -27,20 +27,10 @@ impl Programs {
     pub(super) fn find() -> anyhow::Result<Self> {
         let account = Account::for_postgres()?;
         let places = places();
-        let anywhere = |name: &str| {
-            places
-                .iter()
-                .map(|place| place.join(name))
-                .find(|path| is_program(path))
-        };
+        let anywhere = |name: &str| places.iter().map(|place| place.join(name)).find(|path| is_program(path));
         let (ipfs, nats_server) = (anywhere("ipfs"), anywhere("nats-server"));
-        let postgres: Vec<PathBuf> = places
-            .iter()
-            .filter_map(|place| postgres_bin(place))
-            .collect();
-        let usable = postgres
-            .iter()
-            .find(|bin| account.is_none() || closed_to_others(bin).is_none());
+        let postgres: Vec<PathBuf> = places.iter().filter_map(|place| postgres_bin(place)).collect();
+        let usable = postgres.iter().find(|bin| account.is_none() || closed_to_others(bin).is_none());
 
         match (ipfs, nats_server, usable) {
             (Some(ipfs), Some(nats_server), Some(postgres_bin)) => Ok(Self {
@@ -66,19 +56,12 @@ impl Programs {
                 let missing: Vec<&str> = [
                     (ipfs.is_none(), "ipfs (Kubo)"),
                     (nats_server.is_none(), "nats-server"),
-                    (
-                        usable.is_none(),
-                        "initdb and postgres (Postgres 15 or newer)",
-                    ),
+                    (usable.is_none(), "initdb and postgres (Postgres 15 or newer)"),
                 ]
                 .into_iter()
                 .filter_map(|(is_missing, name)| is_missing.then_some(name))
                 .collect();
-                anyhow::bail!(
-                    "cannot find {}: `make tools` gets them; looked in {}",
-                    missing.join(", "),
-                    list(&places)
-                )
+                anyhow::bail!("cannot find {}: `make tools` gets them; looked in {}", missing.join(", "), list(&places))
             }
         }
     }
@@ -88,9 +71,8 @@ impl Programs {
 fn places() -> Vec<PathBuf> {
     let mut places: Vec<PathBuf> = Vec::new();
     places.extend(env::var_os("ANCHORAGE_TOOLS_DIR").map(PathBuf::from));
-    let cache = env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| env::home_dir().map(|home| home.join(".cache")));
+    let cache =
+        env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| env::home_dir().map(|home| home.join(".cache")));
     if let Some(cache) = cache {
         let tools = cache.join("anchorage/tools");
         places.extend([tools.join("bin"), tools.join("postgres/bin")]);
@@ -100,10 +82,7 @@ fn places() -> Vec<PathBuf> {
     }
     places.extend(debian_postgres());
     // Children run in another directory than we do.
-    places
-        .into_iter()
-        .filter_map(|place| std::path::absolute(place).ok())
-        .collect()
+    places.into_iter().filter_map(|place| std::path::absolute(place).ok()).collect()
 }
 
 /// `/usr/lib/postgresql/<version>/bin`, which Debian keeps off `PATH`; the newest first.

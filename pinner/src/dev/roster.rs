@@ -66,10 +66,7 @@ impl Roster {
             temporary: state.is_temporary(),
             children: BTreeMap::new(),
         };
-        let roster = Self {
-            file: state.roster_file(),
-            run: Mutex::new(run),
-        };
+        let roster = Self { file: state.roster_file(), run: Mutex::new(run) };
         roster.change(|_| {});
         Ok(roster)
     }
@@ -79,8 +76,7 @@ impl Roster {
         if let Some(process) = Process::find(pid) {
             let stop = stop.as_str().to_owned();
             self.change(|run| {
-                run.children
-                    .insert(name.to_owned(), Entry { process, stop });
+                run.children.insert(name.to_owned(), Entry { process, stop });
             });
         }
     }
@@ -112,9 +108,7 @@ impl Roster {
             .context("write the list of children")
             .and_then(|text| write_private(&self.file, &text));
         if let Err(error) = written {
-            say(&format!(
-                "{error:#}; if this process is killed, its children may stay"
-            ));
+            say(&format!("{error:#}; if this process is killed, its children may stay"));
         }
     }
 }
@@ -122,9 +116,7 @@ impl Roster {
 /// What a roster file holds, if there is one.
 pub(super) fn read(file: &Path) -> anyhow::Result<Option<Run>> {
     match fs::read_to_string(file) {
-        Ok(text) => serde_json::from_str(&text)
-            .map(Some)
-            .with_context(|| format!("read {}", file.display())),
+        Ok(text) => serde_json::from_str(&text).map(Some).with_context(|| format!("read {}", file.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("read {}", file.display())),
     }
@@ -135,23 +127,13 @@ pub(super) async fn end_strays(file: &Path) -> anyhow::Result<()> {
     let Some(run) = read(file)? else {
         return Ok(());
     };
-    let strays: Vec<(&String, &Entry)> = run
-        .children
-        .iter()
-        .filter(|(_, child)| child.process.is_alive())
-        .collect();
+    let strays: Vec<(&String, &Entry)> = run.children.iter().filter(|(_, child)| child.process.is_alive()).collect();
     if !strays.is_empty() {
         let names: Vec<&str> = strays.iter().map(|(name, _)| name.as_str()).collect();
-        say(&format!(
-            "ending what the run of pid {} left behind: {}",
-            run.dev.pid,
-            names.join(", ")
-        ));
+        say(&format!("ending what the run of pid {} left behind: {}", run.dev.pid, names.join(", ")));
     }
     for (_, stray) in &strays {
-        stray
-            .process
-            .signal(stray.stop.parse().unwrap_or(Signal::SIGTERM));
+        stray.process.signal(stray.stop.parse().unwrap_or(Signal::SIGTERM));
     }
     let deadline = Instant::now() + STRAYS_END_WITHIN;
     while strays.iter().any(|(_, stray)| stray.process.is_alive()) && Instant::now() < deadline {
@@ -211,10 +193,7 @@ mod tests {
     fn another_process_with_the_same_number_is_not_taken_for_ours() {
         let us = Process::find(std::process::id()).unwrap();
         assert!(us.is_alive());
-        let earlier = Process {
-            started: us.started - 1,
-            ..us
-        };
+        let earlier = Process { started: us.started - 1, ..us };
         assert!(!earlier.is_alive());
     }
 }

@@ -62,7 +62,6 @@ pub(super) struct Secrets {
     pub(super) api: String,
     pub(super) worker: String,
     pub(super) metrics: String,
-    pub(super) nats: String,
     pub(super) tokens_root: String,
     pub(super) admin_token: String,
     pub(super) swarm_key: String,
@@ -75,7 +74,6 @@ impl Secrets {
             api: secret(),
             worker: secret(),
             metrics: secret(),
-            nats: secret(),
             tokens_root: secret(),
             admin_token: secret(),
             swarm_key: secret(),
@@ -85,11 +83,7 @@ impl Secrets {
 
 /// 256 random bits as 64 hexadecimal digits.
 fn secret() -> String {
-    format!(
-        "{:032x}{:032x}",
-        rand::random::<u128>(),
-        rand::random::<u128>()
-    )
+    format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
 }
 
 /// What a state directory remembers.
@@ -125,10 +119,7 @@ pub(super) fn prepare(state: &StateDir, nodes: u8, listen: SocketAddr) -> anyhow
         });
     }
     let (postgres, nats) = (ports.take("postgres")?, ports.take("nats")?);
-    let memory = Memory {
-        ports: ports.close(),
-        secrets: memory.secrets,
-    };
+    let memory = Memory { ports: ports.close(), secrets: memory.secrets };
     let text = serde_json::to_string_pretty(&memory).context("write the state")?;
     write_private(&state.memory_file(), &text)?;
 

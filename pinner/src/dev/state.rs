@@ -2,9 +2,11 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{Read as _, Seek as _, Write as _},
+    io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -23,17 +25,11 @@ impl StateDir {
         let temporary = path.is_none();
         let path = match path {
             Some(path) => std::path::absolute(path).context("find the state directory")?,
-            None => {
-                std::env::temp_dir().join(format!("anchorage-dev-{:016x}", rand::random::<u64>()))
-            }
+            None => std::env::temp_dir().join(format!("anchorage-dev-{:016x}", rand::random::<u64>())),
         };
         private_dir(&path)?;
         let lock = lock(&path)?;
-        let state = Self {
-            path,
-            temporary,
-            _lock: lock,
-        };
+        let state = Self { path, temporary, _lock: lock };
         private_dir(&state.logs())?;
         Ok(state)
     }
@@ -90,9 +86,36 @@ impl Drop for StateDir {
     fn drop(&mut self) {
         if self.temporary {
             // Best effort: it lies where the system clears up.
-            let _ = fs::remove_dir_all(&self.path);
+            let _ = remove(&self.path);
         }
     }
+}
+
+/// Removes a temporary state directory. A program that was killed a moment ago may still be writing into it.
+pub(super) fn remove(path: &Path) -> anyhow::Result<()> {
+    let mut tries = 40;
+    loop {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries > 0 => {
+                tries -= 1;
+                sleep(Duration::from_millis(50));
+            }
+            removed => return removed.with_context(|| format!("remove {}", path.display())),
+        }
+    }
+}
+
+/// An empty directory beside `path`, for what becomes `path` when it is whole; what an earlier attempt left there goes.
+pub(super) fn empty_dir_beside(path: &Path) -> anyhow::Result<PathBuf> {
+    let new = path.with_extension("new");
+    match fs::remove_dir_all(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("remove {}", new.display()));
+        }
+        _ => {}
+    }
+    private_dir(&new)?;
+    Ok(new)
 }
 
 fn lock(path: &Path) -> anyhow::Result<File> {
@@ -141,11 +164,7 @@ pub(super) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     let new = path.with_extension("new");
     let write = || -> std::io::Result<()> {
         let _ = fs::remove_file(&new);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         file.write_all(text.as_bytes())?;
         fs::rename(&new, path)
     };

@@ -26,12 +26,7 @@ pub(super) fn start(stage: &Stage) -> anyhow::Result<Watchdog> {
     let state = &stage.state;
     let log = fs::File::create(state.log("watchdog")).context("open the watchdog's log")?;
     let child = Command::new(&stage.programs.anchorage)
-        .args([
-            "dev",
-            "--watch-over",
-            &std::process::id().to_string(),
-            "--state-dir",
-        ])
+        .args(["dev", "--watch-over", &std::process::id().to_string(), "--state-dir"])
         .arg(state.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -57,15 +52,15 @@ pub(super) async fn run(dev: u32, state_dir: &Path) -> anyhow::Result<()> {
     let until_closed = || io::copy(&mut io::stdin(), &mut io::sink());
     let _ = spawn_blocking(until_closed).await;
 
-    // After an orderly end there is no file; by now it may also be that of the next run.
+    // After an orderly end there is no file; by now it may also be that of the next run. Whether the process is gone is
+    // not asked: the pipe is closed a moment before it is.
     let file = state::roster_file(state_dir);
-    let Some(run) = roster::read(&file)?.filter(|run| run.dev.pid == dev && !run.dev.is_alive())
-    else {
+    let Some(run) = roster::read(&file)?.filter(|run| run.dev.pid == dev) else {
         return Ok(());
     };
     roster::end_strays(&file).await?;
     if run.temporary {
-        fs::remove_dir_all(state_dir).with_context(|| format!("remove {}", state_dir.display()))?;
+        state::remove(state_dir)?;
     }
     Ok(())
 }
