@@ -27,6 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a claim is good for without a sign of life.
 const LEASE: Duration = Duration::from_secs(60);
+/// Waits between tries to tell the database how a job ended.
+const INSIST_WAITS: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4)];
 /// The most jobs that one look takes, so that a look stays short.
 const CLAIM_MAX: usize = 64;
 
@@ -137,6 +140,22 @@ async fn claim(worker: &Worker, free: usize) -> sqlx::Result<Vec<placements::Job
     let claimed = placements::claim(&mut tx, worker.node, free, LEASE).await?;
     tx.commit().await?;
     Ok(claimed)
+}
+
+/// Tells the database what must not be lost for a moment's trouble: a deadlock that it broke, a restart. All tries
+/// together are shorter than a lease; when we are stopping there is one.
+async fn insist<T, F: Future<Output = sqlx::Result<T>>>(
+    stop: &CancellationToken,
+    mut tell: impl FnMut() -> F,
+) -> sqlx::Result<T> {
+    for wait in INSIST_WAITS {
+        match tell().await {
+            Err(error) if !stop.is_cancelled() => tracing::debug!(%error, "the database was not told; once more"),
+            told => return told,
+        }
+        stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+    }
+    tell().await
 }
 
 /// Gives back everything that this node holds a claim on: whoever made the claims is gone, or about to go.

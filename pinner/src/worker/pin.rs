@@ -1,16 +1,18 @@
 //! One attempt to pin a content on this node.
 
-use super::{LEASE, Worker, dial};
+use super::{LEASE, Worker, dial, insist};
 use crate::{
     db::placements::{self, Job, Outcome, Progress},
     kubo::{KuboError, addition::Step},
 };
 use pinner_core::retry::Next;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-/// Progress is noted at most this often.
+/// A fetch is worth noting once it took this long; one of blocks that are there already is over before.
+const FIRST_REPORT: Duration = Duration::from_millis(500);
+/// Progress is noted, and the lease renewed, this often.
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// How long to leave a job alone when Kubo is away. It is no attempt.
 const KUBO_AWAY: Duration = Duration::from_secs(2);
@@ -33,7 +35,7 @@ enum End {
 /// Runs the attempt and tells the database how it ended.
 pub(super) async fn run(worker: &Worker, stop: &CancellationToken, job: &Job) {
     let end = stop.run_until_cancelled(attempt(worker, job)).await.unwrap_or(End::Released(Duration::ZERO));
-    if let Err(error) = record(worker, job, &end).await {
+    if let Err(error) = insist(stop, || record(worker, job, &end)).await {
         tracing::warn!(%error, content = %job.content, "cannot record how a pin ended; its lease will run out and it is looked at again");
     }
 }
@@ -46,38 +48,48 @@ async fn attempt(worker: &Worker, job: &Job) -> End {
         Err(error) => return from_kubo(error),
     }
     dial::origins(worker, &job.content).await;
-    match fetch(worker, job).await {
-        Ok(end) => end,
-        Err(error) => from_kubo(error),
+    let progress = watch::Sender::new(Progress::default());
+    tokio::select! {
+        end = fetch(worker, job, &progress) => end,
+        () = keep(worker, job, &progress) => End::Superseded,
     }
 }
 
-/// Has Kubo fetch and pin; watches that it gets on.
-async fn fetch(worker: &Worker, job: &Job) -> Result<End, KuboError> {
-    let mut addition = worker.kubo.add_pin(&job.content).await?;
-    let mut progress = Progress::default();
+/// Has Kubo fetch and pin; watches that it gets on, from the moment that it is asked.
+async fn fetch(worker: &Worker, job: &Job, progress: &watch::Sender<Progress>) -> End {
+    let stall = worker.settings.stall;
+    let mut addition = match tokio::time::timeout(stall, worker.kubo.add_pin(&job.content)).await {
+        Ok(Ok(addition)) => addition,
+        Ok(Err(error)) => return from_kubo(error),
+        Err(_) => return stalled(worker),
+    };
     let mut advanced = Instant::now();
-    let mut reported: Option<Instant> = None;
     loop {
-        let deadline = advanced + worker.settings.stall;
-        let step = match tokio::time::timeout_at(deadline, addition.step()).await {
-            Ok(step) => step?,
-            Err(_) => return Ok(stalled(worker)),
+        let step = match tokio::time::timeout_at(advanced + stall, addition.step()).await {
+            Ok(Ok(step)) => step,
+            // Also when Kubo went away meanwhile: a content that brings it down must not do so without end.
+            Ok(Err(error)) => return End::Failed(error.to_string()),
+            Err(_) => return stalled(worker),
         };
-        let Step::Progress { blocks, bytes } = step else { return Ok(End::Pinned) };
+        let Step::Progress { blocks, bytes } = step else { return End::Pinned };
         let now = Progress { blocks, bytes };
-        if now != progress {
-            progress = now;
+        if progress.send_if_modified(|last| std::mem::replace(last, now) != now) {
             advanced = Instant::now();
-        } else if advanced.elapsed() >= worker.settings.stall {
-            return Ok(stalled(worker));
+        } else if advanced.elapsed() >= stall {
+            return stalled(worker);
         }
-        if reported.is_none_or(|last| last.elapsed() >= REPORT_EVERY) {
-            reported = Some(Instant::now());
-            if report(worker, job, progress).await == Some(Outcome::Superseded) {
-                return Ok(End::Superseded);
-            }
+    }
+}
+
+/// Notes progress and renews the lease, however silent Kubo is, until the job is somebody else's.
+async fn keep(worker: &Worker, job: &Job, progress: &watch::Sender<Progress>) {
+    tokio::time::sleep(FIRST_REPORT).await;
+    loop {
+        let now = *progress.borrow();
+        if report(worker, job, now).await == Some(Outcome::Superseded) {
+            return;
         }
+        tokio::time::sleep(REPORT_EVERY).await;
     }
 }
 
@@ -110,11 +122,8 @@ fn from_kubo(error: KuboError) -> End {
 
 async fn record(worker: &Worker, job: &Job, end: &End) -> sqlx::Result<()> {
     let mut tx = worker.db.worker().await?;
-    match end {
-        End::Pinned => {
-            placements::finish_pin(&mut tx, job.ticket, &job.content).await?;
-            worker.metrics.pins_finished("pinned");
-        }
+    let (outcome, result) = match end {
+        End::Pinned => (placements::finish_pin(&mut tx, job.ticket, &job.content).await?, "pinned"),
         End::Failed(why) => {
             let next = worker.settings.retry.after_failure(job.attempts + 1, job.age, rand::random());
             let retry_in = match next {
@@ -123,11 +132,18 @@ async fn record(worker: &Worker, job: &Job, end: &End) -> sqlx::Result<()> {
             };
             let why: String = why.chars().filter(|c| *c != '\0').take(ERROR_MAX).collect();
             tracing::info!(content = %job.content, attempt = job.attempts + 1, ?retry_in, %why, "a pin failed");
-            placements::fail_pin(&mut tx, job.ticket, &job.content, &why, retry_in).await?;
-            worker.metrics.pins_finished(if retry_in.is_some() { "retried" } else { "failed" });
+            let outcome = placements::fail_pin(&mut tx, job.ticket, &job.content, &why, retry_in).await?;
+            (outcome, if retry_in.is_some() { "retried" } else { "failed" })
         }
-        End::Released(retry_in) => placements::release(&mut tx, job.ticket, *retry_in).await?,
+        End::Released(retry_in) => {
+            placements::release(&mut tx, job.ticket, *retry_in).await?;
+            return tx.commit().await;
+        }
         End::Superseded => return Ok(()),
+    };
+    tx.commit().await?;
+    if outcome == Outcome::Done {
+        worker.metrics.pins_finished(result);
     }
-    tx.commit().await
+    Ok(())
 }
