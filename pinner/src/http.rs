@@ -12,7 +12,7 @@ pub mod wire;
 
 use crate::service::Service;
 use actix_web::{
-    App, HttpResponse, HttpServer,
+    App, HttpResponse, HttpServer, Resource,
     body::MessageBody,
     dev::{Server, ServiceRequest, ServiceResponse},
     middleware::{Next, from_fn},
@@ -31,36 +31,34 @@ const WORKERS: usize = 2;
 /// The whole route table.
 fn routes(config: &mut web::ServiceConfig) {
     config
+        .service(resource("/pins").route(web::get().to(pins::list)).route(web::post().to(pins::create)))
         .service(
-            web::resource("/pins")
-                .route(web::get().to(pins::list))
-                .route(web::post().to(pins::create))
-                .default_service(web::to(method_not_allowed)),
-        )
-        .service(
-            web::resource("/pins/{requestid}")
+            resource("/pins/{requestid}")
                 .route(web::get().to(pins::read))
                 .route(web::post().to(pins::replace))
-                .route(web::delete().to(pins::delete))
-                .default_service(web::to(method_not_allowed)),
+                .route(web::delete().to(pins::delete)),
         )
-        .route("/admin/v1/nodes", web::get().to(admin::nodes::list))
-        .route("/admin/v1/nodes/{node}", web::get().to(admin::nodes::read))
-        .route("/admin/v1/nodes/{node}/scheduling", web::put().to(admin::nodes::schedule))
-        .route("/admin/v1/nodes/{node}/cordon", web::post().to(admin::nodes::cordon))
-        .route("/admin/v1/nodes/{node}/uncordon", web::post().to(admin::nodes::uncordon))
-        .route("/admin/v1/nodes/{node}/drain", web::post().to(admin::nodes::drain))
+        .service(resource("/admin/v1/nodes").route(web::get().to(admin::nodes::list)))
+        .service(resource("/admin/v1/nodes/{node}").route(web::get().to(admin::nodes::read)))
+        .service(resource("/admin/v1/nodes/{node}/scheduling").route(web::put().to(admin::nodes::schedule)))
+        .service(resource("/admin/v1/nodes/{node}/cordon").route(web::post().to(admin::nodes::cordon)))
+        .service(resource("/admin/v1/nodes/{node}/uncordon").route(web::post().to(admin::nodes::uncordon)))
+        .service(resource("/admin/v1/nodes/{node}/drain").route(web::post().to(admin::nodes::drain)))
         .service(
-            web::resource("/admin/v1/orgs")
+            resource("/admin/v1/orgs")
                 .route(web::get().to(admin::orgs::list))
-                .route(web::post().to(admin::orgs::create))
-                .default_service(web::to(method_not_allowed)),
+                .route(web::post().to(admin::orgs::create)),
         )
-        .route("/admin/v1/tokens", web::post().to(admin::tokens::mint))
-        .route("/openapi.json", web::get().to(openapi::document))
-        .route("/livez", web::get().to(health::livez))
-        .route("/readyz", web::get().to(health::readyz))
+        .service(resource("/admin/v1/tokens").route(web::post().to(admin::tokens::mint)))
+        .service(resource("/openapi.json").route(web::get().to(openapi::document)))
+        .service(resource("/livez").route(web::get().to(health::livez)))
+        .service(resource("/readyz").route(web::get().to(health::readyz)))
         .default_service(web::to(not_found));
+}
+
+/// A path that refuses every method which is not added to it.
+fn resource(path: &str) -> Resource {
+    web::resource(path).default_service(web::to(method_not_allowed))
 }
 
 /// Serves the API on a socket that is bound already. Ends gracefully when its handle is told to stop.
