@@ -6,7 +6,7 @@ use crate::{
         nodes::{self, Heartbeat, NodeRow},
     },
     fleet::Fleet,
-    kubo::{Identity, Kubo},
+    kubo::{Identity, Kubo, KuboError},
 };
 use pinner_core::{address::Target, id::NodeId};
 use std::{collections::HashMap, time::Duration};
@@ -44,10 +44,13 @@ impl Pulse {
                 peered.clear();
             }
             count += 1;
-            let identity = self.ask_kubo().await;
-            if let Err(error) = self.tell(identity.as_ref()).await {
+            let answer = self.kubo.identity().await;
+            let told = self.tell(answer.as_ref().ok()).await;
+            // After the fleet knows the addresses: whoever sees that Kubo is ready can name delegates.
+            self.note(&answer);
+            if let Err(error) = told {
                 tracing::warn!(%error, "cannot tell the fleet that this node lives");
-            } else if identity.is_some() {
+            } else if answer.is_ok() {
                 self.peer(&mut peered).await;
             }
         }
@@ -56,16 +59,15 @@ impl Pulse {
         }
     }
 
-    async fn ask_kubo(&self) -> Option<Identity> {
-        let answer = self.kubo.identity().await;
+    /// Tells the other parts, and the log when it is news, whether Kubo answers.
+    fn note(&self, answer: &Result<Identity, KuboError>) {
         let ready = answer.is_ok();
         let changed = self.kubo_ready.send_if_modified(|was| std::mem::replace(was, ready) != ready);
-        match &answer {
+        match answer {
             Ok(identity) if changed => tracing::info!(peer = identity.peer_id, "Kubo answers"),
             Err(error) if changed => tracing::warn!(%error, "work waits until Kubo is back"),
             _ => {}
         }
-        answer.ok()
     }
 
     /// One transaction: our own sign of life, and everybody else's.
