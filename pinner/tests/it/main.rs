@@ -1,0 +1,20 @@
+//! Tests of the service from outside: the real program, on real Postgres, NATS and Kubo.
+//!
+//! One binary, so that the containers are started once. Each test has a database of its own; where Kubo must fail in a
+//! way that the real one cannot be made to, a recording fake stands in for it ([`stage::fake_kubo`]).
+
+#![expect(clippy::unwrap_used, reason = "everything here is a test")]
+
+mod stage;
+
+mod catalogue;
+mod errors;
+mod hangups;
+mod kubo_faults;
+mod outages;
+mod pins_api;
+mod probes;
+mod shared_content;
+mod tenancy;
+mod tokens;
+mod two_pinners;

@@ -1,0 +1,106 @@
+//! A database for each test, copied from one that `anchorage migrate` made.
+
+use super::{
+    containers::{POSTGRES, POSTGRES_PASSWORD},
+    pinner::program,
+    wait::until,
+};
+use sqlx::{Connection, PgConnection, PgPool, postgres::PgPoolOptions};
+use std::{
+    process::Output,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+use tokio::sync::OnceCell;
+
+/// The password of the service roles.
+const SERVICE_PASSWORD: &str = "of-a-service";
+
+/// A database.
+#[derive(Clone)]
+pub(crate) struct Database {
+    /// Its name.
+    pub(crate) name: String,
+    /// The port of its Postgres, or of a proxy before it.
+    pub(crate) port: u16,
+}
+
+impl Database {
+    /// A migrated database that nobody else uses, on the shared Postgres.
+    pub(crate) async fn new() -> Self {
+        static TEMPLATE: OnceCell<Database> = OnceCell::const_new();
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let template = TEMPLATE.get_or_init(|| Self::template(*POSTGRES)).await;
+        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let copy = Self { name, port: template.port };
+        copy.on_server(&format!("create database {} template {}", copy.name, template.name)).await;
+        copy
+    }
+
+    /// An empty database of the Postgres at `port`.
+    pub(crate) async fn empty(name: &str, port: u16) -> Self {
+        let database = Self { name: name.into(), port };
+        until("Postgres answers", Duration::from_secs(60), async || {
+            PgConnection::connect(&database.url_of("postgres", "postgres", POSTGRES_PASSWORD)).await.ok()
+        })
+        .await;
+        database.on_server(&format!("create database {name}")).await;
+        database
+    }
+
+    async fn template(port: u16) -> Self {
+        let template = Self::empty("template_of_tests", port).await;
+        let output = template.migrate().await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        template
+    }
+
+    /// Runs `anchorage migrate` as the superuser.
+    pub(crate) async fn migrate(&self) -> Output {
+        self.migrate_as(&self.url("postgres")).await
+    }
+
+    /// Runs `anchorage migrate` with another administrator.
+    pub(crate) async fn migrate_as(&self, admin_url: &str) -> Output {
+        let mut migrate = program("migrate");
+        migrate.env("ANCHORAGE_DATABASE_ADMIN_URL", admin_url).envs(self.service_urls());
+        migrate.kill_on_drop(true).output().await.expect("the program starts")
+    }
+
+    /// The variables that carry the URLs of the service roles.
+    pub(crate) fn service_urls(&self) -> [(&'static str, String); 3] {
+        [
+            ("ANCHORAGE_DATABASE_API_URL", self.url("anchorage_api")),
+            ("ANCHORAGE_DATABASE_WORKER_URL", self.url("anchorage_worker")),
+            ("ANCHORAGE_DATABASE_METRICS_URL", self.url("anchorage_metrics")),
+        ]
+    }
+
+    /// The URL for a role.
+    pub(crate) fn url(&self, role: &str) -> String {
+        let password = if role == "postgres" { POSTGRES_PASSWORD } else { SERVICE_PASSWORD };
+        self.url_of(&self.name, role, password)
+    }
+
+    fn url_of(&self, database: &str, role: &str, password: &str) -> String {
+        format!("postgres://{role}:{password}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The same database through a proxy.
+    pub(crate) fn through(&self, port: u16) -> Self {
+        Self { port, ..self.clone() }
+    }
+
+    /// Connections of a role; `postgres` sees and may do everything.
+    pub(crate) fn pool(&self, role: &str) -> PgPool {
+        PgPoolOptions::new().max_connections(12).connect_lazy(&self.url(role)).expect("a well-formed URL")
+    }
+
+    /// Runs a statement of administration on the server.
+    pub(crate) async fn on_server(&self, statement: &str) {
+        let mut server = PgConnection::connect(&self.url_of("postgres", "postgres", POSTGRES_PASSWORD))
+            .await
+            .expect("Postgres answers");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut server).await.expect("the superuser may");
+    }
+}
