@@ -1,5 +1,7 @@
 //! What is planned for a cluster, without any server: names per scenario, whole objects where every field matters.
 
+#![expect(clippy::unwrap_used, reason = "what stops a test has failed it")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! What the operator writes for other programs is understood by the programs themselves.
 
+#![expect(clippy::unwrap_used, reason = "what stops a test has failed it")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

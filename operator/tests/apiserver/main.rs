@@ -3,6 +3,8 @@
 //! There is no controller manager: nothing makes pods, completes Jobs or collects garbage unless a test does it. What
 //! needs those belongs to the end-to-end tests on kind.
 
+#![expect(clippy::unwrap_used, reason = "what stops a test has failed it")]
+
 mod chart;
 mod definitions;
 mod fake_pinner;
