@@ -10,7 +10,7 @@ use crate::namespace::{Namespace, text};
 use crate::wait;
 
 /// Where the sample cluster's manifest is.
-pub const SAMPLE: &str = "e2e/manifests/demo.yaml";
+pub const SAMPLE: &str = "charts/anchorage/samples/cluster.yaml";
 /// The sample cluster's name.
 pub const CLUSTER: &str = "demo";
 /// Label that every object of the sample cluster carries.

@@ -1,6 +1,7 @@
-//! `e2e demo`: the demo. The end-to-end tests are `cargo test -p e2e --test kind`.
+//! `e2e demo`: the demo. `e2e stage`: what it is played on. The end-to-end tests are `cargo test -p e2e --test kind`.
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Anchorage on a kind cluster.
@@ -15,10 +16,18 @@ struct Arguments {
 enum Verb {
     /// Sets up the cluster, installs Anchorage, pins a file through the Ingress, drains a node, and shows all of it.
     Demo,
+    /// Sets up only what Anchorage lives among: the cluster, its images, Traefik, Prometheus.
+    Stage,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().verb {
+fn main() -> ExitCode {
+    let result = match Arguments::parse().verb {
         Verb::Demo => e2e::demo::run(),
+        Verb::Stage => e2e::demo::Stage::set().map(drop),
+    };
+    if let Err(error) = result {
+        eprintln!("{error:#}");
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }

@@ -96,7 +96,7 @@ impl Namespace {
     /// # Errors
     /// When some are left after `limit`: their names.
     pub fn gone(&self, kinds: &str, selector: &str, limit: Duration) -> Result<()> {
-        wait::until(&format!("the end of all {kinds}"), limit, || {
+        wait::until(&format!("the end of everything with {selector}"), limit, || {
             let left = self.kubectl(["get", kinds, "-l", selector, "-o", "name", "--ignore-not-found"]).run()?;
             if left.is_empty() { Ok(()) } else { bail!("left: {}", left.replace('\n', " ")) }
         })

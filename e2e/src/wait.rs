@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub fn until<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Result<T>) -> Result<T> {
     let start = Instant::now();
     let mut next_word = PATIENCE;
+    let mut told = String::new();
     loop {
         let reason = match check() {
             Ok(value) => return Ok(value),
@@ -28,7 +29,10 @@ pub fn until<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Result<T
             return Err(reason).with_context(|| format!("waited {} s for {what}", limit.as_secs()));
         }
         if waited >= next_word {
-            story::note(&format!("waiting for {what}, {} s: {reason:#}", waited.as_secs()));
+            let why = format!("{reason:#}");
+            let news = if why == told { "still the same" } else { &why };
+            story::note(&format!("waiting for {what}, {} s: {news}", waited.as_secs()));
+            told = why;
             next_word += PATIENCE;
         }
         sleep(PAUSE);

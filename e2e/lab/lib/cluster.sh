@@ -9,7 +9,7 @@ print_env() {
 cluster() {
   egress_rules
   if cluster_exists && ! cluster_answers; then
-    say "cluster $CLUSTER does not answer, or its nodes are of an older image: making it anew"
+    say "cluster $CLUSTER is not as it was made (the Docker daemon was stopped?) or of an older image: making it anew"
     delete_cluster
   fi
   if cluster_exists; then
@@ -23,16 +23,19 @@ cluster() {
 
 cluster_exists() { kind get clusters 2>/dev/null | grep -qx -- "$CLUSTER"; }
 
-# Every node runs and is of the present image, and the API server answers. Nodes do not come back from a stop of the
-# Docker daemon: their addresses change.
+# The API server answers, and every node runs, is of the present image and has the address that it joined with: after a
+# stop of the Docker daemon nodes come back with each other's.
 cluster_answers() {
-  local node
+  local node joined
+  kind export kubeconfig -q --name "$CLUSTER" && retry 20 kubectl get --raw /readyz --request-timeout=5s || return 1
   for node in $(kind get nodes -q --name "$CLUSTER"); do
-    [ "$(docker inspect -f '{{.State.Running}}' "$node")" = true ] || return 1
-    ! images_are_made_here || [ "$(docker inspect -f '{{.Image}}' "$node")" = "$(docker image inspect -f '{{.Id}}' "$NODE_IMAGE")" ] || return 1
+    joined=$(kubectl get node "$node" -o jsonpath='{.status.addresses[?(@.type=="InternalIP")].address}')
+    [ "$(docker inspect -f '{{.State.Running}} {{.NetworkSettings.Networks.kind.IPAddress}}' "$node")" = "true $joined" ] || return 1
+    ! images_are_made_here || [ "$(image_id "$node")" = "$(docker image inspect -f '{{.Id}}' "$NODE_IMAGE")" ] || return 1
   done
-  kind export kubeconfig -q --name "$CLUSTER" && retry 20 kubectl get --raw /readyz --request-timeout=5s
 }
+
+image_id() { docker inspect -f '{{.Image}}' "$1"; }
 
 create_cluster() {
   local config=$CACHE/kind.yaml image=()
