@@ -42,6 +42,9 @@ async fn a_spec_becomes_a_cluster_and_a_second_look_writes_nothing() {
     let migration = scene.migration().await;
     assert_eq!(names_of(&scene, Kind::StatefulSet).await, ["demo-nats", "demo-postgres"]);
     scene.cluster_condition("DatabaseReady", "False", "Migrating").await;
+    scene.admits(Kind::StatefulSet, "demo-postgres").await;
+    scene.admits(Kind::StatefulSet, "demo-nats").await;
+    scene.admits(Kind::Job, &migration).await;
     scene.complete(&migration).await;
     scene.make_ready("demo-nats").await;
     for node in ["demo-0", "demo-1"] {
@@ -138,6 +141,7 @@ async fn an_annotation_drains_a_node_and_its_token_comes_back() {
     scene.annotate("demo-1", names::DRAIN, json!("kernel-update-7")).await;
     let message = scene.node_condition("demo-1", "Drained", "False", "Blocked").await;
     let took = asked.elapsed();
+    println!("acknowledged after {took:?}");
     assert!(took < Duration::from_secs(5), "acknowledged after {took:?}");
     assert_eq!(message, "moving data is not part of this version");
     let status = scene.pin_nodes().get("demo-1").await.unwrap().status.unwrap();

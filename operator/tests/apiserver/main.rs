@@ -8,6 +8,7 @@
 mod chart;
 mod definitions;
 mod fake_pinner;
+mod leadership;
 mod lifecycle;
 mod scene;
 mod server;

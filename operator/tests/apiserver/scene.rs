@@ -159,6 +159,22 @@ impl Scene {
         self.set_pod_status(&name, status).await;
     }
 
+    /// Asks whether pods of this template would be admitted here.
+    pub(crate) async fn admits(&self, kind: Kind, name: &str) {
+        let object = self.object(kind, name).await;
+        let template = &object.data["spec"]["template"];
+        let mut pod = json!({ "metadata": template["metadata"], "spec": template["spec"] });
+        pod["metadata"]["name"] = json!(format!("{name}-trial"));
+        // Claims of a StatefulSet are added by its controller.
+        for container in ["containers", "initContainers"] {
+            for container in pod["spec"][container].as_array_mut().into_iter().flatten() {
+                container["volumeMounts"].as_array_mut().unwrap().retain(|mount| mount["name"] != "data");
+            }
+        }
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        self.pods().create(&dry_run, &serde_json::from_value(pod).unwrap()).await.unwrap();
+    }
+
     /// Plays the kubelet.
     pub(crate) async fn set_pod_status(&self, pod: &str, status: Value) {
         let patch = json!({ "status": status });
