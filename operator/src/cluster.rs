@@ -56,6 +56,7 @@ pub async fn reconcile(object: Arc<AnchorageCluster>, context: Arc<Context>) -> 
     let outcome = Outcome::Planned { cluster: &cluster, plan: &plan, failure: failure.as_ref() };
     write_status(&context, &object, status::status(&object, &observed, &outcome, &maintenance, now)).await?;
     match failure {
+        Some(ApplyError::Leaving { .. }) => Ok(Action::requeue(SOON)),
         Some(failure) => Err(failure.into()),
         None => Ok(Action::requeue(pause_before_next_look(&plan, &maintenance, now))),
     }
@@ -73,7 +74,7 @@ async fn refuse(
     write_status(context, object, status::status(object, observed, &outcome, maintenance, now)).await?;
     if refusal.is_outside() {
         for name in validate::referenced_secrets(object) {
-            context.secrets.forget(&context.world.namespace, &name);
+            context.secrets.forget(&object.uid().unwrap_or_default(), &name);
         }
         return Ok(Action::requeue(SOON));
     }
@@ -92,7 +93,7 @@ async fn apply(context: &Context, cluster: &Cluster, plan: &Plan, observed: &Obs
         let live = observed.live.get(&(object.kind, object.name.clone()));
         applier.apply(object, live.map(Arc::as_ref)).await?;
         if object.kind == Kind::Secret {
-            context.secrets.forget(&cluster.namespace, &object.name);
+            context.secrets.forget(&cluster.owner.uid, &object.name);
         }
     }
     for (kind, object) in &plan.remove {

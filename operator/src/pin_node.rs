@@ -99,7 +99,7 @@ async fn ask_pinners(
         }
     };
     if matches!(result, Err(AdminError::Unauthorized { .. })) {
-        context.secrets.forget(&context.world.namespace, &access.secret);
+        context.secrets.forget(&observed.cluster_uid, &access.secret);
     }
     Some(result)
 }

@@ -121,7 +121,7 @@ pub async fn run(
     let served = Arc::new(ServedKinds::default());
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), Reporter::from("anchorage-operator")),
-        secrets: SecretReader::new(client.clone()),
+        secrets: SecretReader::new(client.clone(), &scope.namespace),
         client,
         world: world.clone(),
         served,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 
 /// How long the content of a Secret is believed.
 pub const KEPT: Duration = Duration::from_secs(300);
@@ -65,57 +65,68 @@ impl Secrets {
     }
 }
 
+/// By the uid of the cluster that asks, and the Secret's name: a cluster that was deleted and made again must not be told
+/// what its predecessor's Secrets held.
 type Remembered = HashMap<(String, String), (Instant, Option<Arc<Content>>)>;
 
-/// Reads Secrets and remembers them.
+/// Reads Secrets of one namespace and remembers them.
 pub struct SecretReader {
-    client: Client,
+    secrets: Api<v1::Secret>,
     remembered: Mutex<Remembered>,
 }
 
 impl SecretReader {
     /// A reader that remembers nothing yet.
     #[must_use]
-    pub fn new(client: Client) -> Self {
-        Self { client, remembered: Mutex::default() }
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self { secrets: Api::namespaced(client, namespace), remembered: Mutex::default() }
     }
 
-    /// Reads the named Secrets of `namespace`; those that do not exist are left out.
+    /// Reads what a cluster needs: Secrets that users made for it, and those that belong to it. Secrets that do not exist
+    /// are left out, and so is one that should belong to the cluster and belongs to another owner.
     ///
     /// # Errors
     /// When the API server refuses or cannot be reached.
-    pub async fn read(&self, namespace: &str, names: &[String]) -> kube::Result<Secrets> {
+    pub async fn read(&self, cluster_uid: &str, users: &[String], own: &[String]) -> kube::Result<Secrets> {
         let mut secrets = Secrets::default();
-        for name in names {
-            if let Some(content) = self.read_one(namespace, name).await? {
-                secrets.insert(name.clone(), content);
+        for (names, owner) in [(users, None), (own, Some(cluster_uid))] {
+            for name in names {
+                if let Some(content) = self.read_one(cluster_uid, name, owner).await? {
+                    secrets.insert(name.clone(), content);
+                }
             }
         }
         Ok(secrets)
     }
 
-    /// Forgets one Secret, because it was written just now or proved to be stale.
-    pub fn forget(&self, namespace: &str, name: &str) {
-        self.locked().remove(&(namespace.to_owned(), name.to_owned()));
+    /// Forgets one Secret of a cluster, because it was written just now or proved to be stale.
+    pub fn forget(&self, cluster_uid: &str, name: &str) {
+        self.locked().remove(&(cluster_uid.to_owned(), name.to_owned()));
     }
 
-    async fn read_one(&self, namespace: &str, name: &str) -> kube::Result<Option<Arc<Content>>> {
-        let key = (namespace.to_owned(), name.to_owned());
-        if let Some((read, content)) = self.locked().get(&key) {
-            let kept = if content.is_some() { KEPT } else { MISSING_KEPT };
-            if read.elapsed() < kept {
-                return Ok(content.clone());
-            }
+    async fn read_one(&self, uid: &str, name: &str, owner: Option<&str>) -> kube::Result<Option<Arc<Content>>> {
+        let key = (uid.to_owned(), name.to_owned());
+        if let Some((_, content)) = self.locked().get(&key).filter(|remembered| is_fresh(remembered)) {
+            return Ok(content.clone());
         }
-        let secret = Api::<v1::Secret>::namespaced(self.client.clone(), namespace).get_opt(name).await?;
+        let is_ours = |secret: &v1::Secret| {
+            owner.is_none_or(|uid| secret.owner_references().iter().any(|owner| owner.uid == uid))
+        };
+        let secret = self.secrets.get_opt(name).await?.filter(is_ours);
         let content = secret.map(|secret| Arc::new(texts(secret)));
-        self.locked().insert(key, (Instant::now(), content.clone()));
+        let mut remembered = self.locked();
+        remembered.retain(|_, remembered| is_fresh(remembered));
+        remembered.insert(key, (Instant::now(), content.clone()));
         Ok(content)
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Remembered> {
         self.remembered.lock().expect("nothing panics while it holds this lock")
     }
+}
+
+fn is_fresh((read, content): &(Instant, Option<Arc<Content>>)) -> bool {
+    read.elapsed() < if content.is_some() { KEPT } else { MISSING_KEPT }
 }
 
 fn texts(secret: v1::Secret) -> Content {

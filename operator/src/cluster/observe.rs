@@ -57,9 +57,7 @@ pub struct Troubles {
 pub async fn observe(context: &Context, object: &AnchorageCluster) -> kube::Result<Observed> {
     let world = &context.world;
     let name = object.name_any();
-    let mut secrets = referenced_secrets(object);
-    secrets.extend(own_secrets(&name));
-    let secrets = context.secrets.read(&world.namespace, &secrets).await?;
+    let secrets = read_secrets(context, object).await?;
     let pin_nodes = world.pin_nodes_of(&name);
     let mut live = world.children_of(&name);
     for (node_name, node) in &pin_nodes {
@@ -88,9 +86,17 @@ pub async fn observe(context: &Context, object: &AnchorageCluster) -> kube::Resu
     })
 }
 
+/// Everything secret that a cluster is made of.
+///
+/// # Errors
+/// When a Secret cannot be read.
+pub async fn read_secrets(context: &Context, object: &AnchorageCluster) -> kube::Result<Secrets> {
+    let uid = object.uid().unwrap_or_default();
+    context.secrets.read(&uid, &referenced_secrets(object), &own_secrets(&object.name_any())).await
+}
+
 /// Names of the Secrets that the operator makes for a cluster.
-#[must_use]
-pub fn own_secrets(cluster: &str) -> Vec<String> {
+fn own_secrets(cluster: &str) -> Vec<String> {
     [
         names::admin_secret,
         names::tokens_secret,

@@ -158,19 +158,18 @@ fn progressing(outcome: &Outcome, database: &Verdict, nodes: &Nodes, wanted: usi
 fn degraded(outcome: &Outcome, database: &Verdict, nats: &Verdict, nodes: &Nodes, wanted: usize) -> Verdict {
     const DEGRADED: &str = "Degraded";
     // Reasons of things that pass by themselves.
-    const NORMAL: [&str; 8] = [
+    const NORMAL: [&str; 7] = [
         "Starting",
         "Migrating",
         "WaitingForCluster",
         "WaitingForDatabase",
         "WaitingForTurn",
-        "RollingOut",
-        "Unknown",
         "WaitingForRemoval",
+        "Unknown",
     ];
     match outcome {
         Outcome::Refused(refusal) => return yes(DEGRADED, refusal.reason(), refusal.to_string()),
-        Outcome::Planned { failure: Some(failure), .. } => {
+        Outcome::Planned { failure: Some(failure), .. } if !NORMAL.contains(&failure.reason()) => {
             return yes(DEGRADED, failure.reason(), crate::health::describe(failure));
         }
         Outcome::Planned { plan, .. } => {

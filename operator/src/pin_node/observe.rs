@@ -5,8 +5,8 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use kube::core::DynamicObject;
 
-use crate::cluster::observe::own_secrets;
-use crate::cluster::validate::{Cluster, Refusal, referenced_secrets, validate};
+use crate::cluster::observe::read_secrets;
+use crate::cluster::validate::{Cluster, Refusal, validate};
 use crate::context::Context;
 use crate::crd::PinNode;
 use crate::kind::Kind;
@@ -20,6 +20,8 @@ use crate::workload::JobState;
 pub struct Observed {
     /// Its cluster as the spec has it, if that exists.
     pub cluster: Option<Result<Cluster, Refusal>>,
+    /// The cluster's uid; empty while it does not exist.
+    pub cluster_uid: String,
     /// The cluster's Secrets.
     pub secrets: Secrets,
     /// The PinNode's StatefulSet.
@@ -43,12 +45,11 @@ pub async fn observe(context: &Context, node: &PinNode) -> kube::Result<Observed
     let name = node.name_any();
     let cluster_name = &node.spec.cluster_name;
     let object = world.cluster(cluster_name);
-    let mut secrets = Secrets::default();
-    if let Some(object) = &object {
-        let mut names = referenced_secrets(object);
-        names.extend(own_secrets(cluster_name));
-        secrets = context.secrets.read(&world.namespace, &names).await?;
-    }
+    let secrets = match &object {
+        Some(object) => read_secrets(context, object).await?,
+        None => Secrets::default(),
+    };
+    let cluster_uid = object.as_ref().and_then(|object| object.uid()).unwrap_or_default();
     let cluster = object.map(|object| validate(&object, &secrets, &context.default_image));
     let migration = match &cluster {
         Some(Ok(cluster)) => JobState::of(world.child(Kind::Job, &migrate_job::name(cluster)).as_deref()),
@@ -57,6 +58,7 @@ pub async fn observe(context: &Context, node: &PinNode) -> kube::Result<Observed
     let pod = world.pod_of(&name);
     Ok(Observed {
         cluster,
+        cluster_uid,
         secrets,
         stateful_set: world.child(Kind::StatefulSet, &name),
         kubo_config: world.child(Kind::ConfigMap, &names::kubo_config(cluster_name)),

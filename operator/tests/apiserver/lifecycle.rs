@@ -243,6 +243,34 @@ async fn what_cannot_be_done_is_said_and_what_runs_keeps_running() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_is_made_again_waits_for_its_predecessors_secrets_to_go() {
+    let scene = Scene::set("again").await;
+    let operator = scene.operator();
+    scene.apply_cluster(spec(1)).await;
+    scene.object(Kind::Ingress, "demo").await;
+    let secrets: Api<Secret> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let token = async || secrets.get("demo-admin").await.unwrap().data.unwrap()["token"].0.clone();
+    let before = token().await;
+
+    scene.clusters().delete("demo", &DeleteParams::default()).await.unwrap();
+    scene.apply_cluster(spec(1)).await;
+    scene.cluster_condition("Ready", "False", "WaitingForRemoval").await;
+    // Plays the garbage collector.
+    let all = (DeleteParams::default(), ListParams::default());
+    secrets.delete_collection(&all.0, &all.1).await.unwrap();
+    for kind in [Kind::ConfigMap, Kind::PodDisruptionBudget, Kind::StatefulSet, Kind::Ingress, Kind::PinNode] {
+        scene.api(kind).delete_collection(&all.0, &all.1).await.unwrap();
+    }
+    for name in scene.names(Kind::Service).await {
+        scene.api(Kind::Service).delete(&name, &all.0).await.unwrap();
+    }
+    scene.object(Kind::Ingress, "demo").await;
+    assert_ne!(token().await, before);
+    operator.end().await;
+    scene.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trouble_of_pods_becomes_a_condition_with_its_cause() {
     let scene = Scene::set("trouble").await;
     let operator = scene.operator();
