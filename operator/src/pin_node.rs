@@ -179,6 +179,7 @@ fn pause_before_next_look(
 ) -> Duration {
     let is_draining = status.conditions.iter().any(|c| c.type_ == "Draining" && c.status == "True");
     let delivered = status.scheduling.unwrap_or_default() == intent.scheduling;
-    let waits_for_secrets = wait.is_some_and(|wait| wait.reason == "WaitingForCluster");
-    if !delivered || is_draining || waits_for_pinners || waits_for_secrets { FAST } else { SLOW }
+    // For Secrets, or for another PinNode to be settled.
+    let waits = wait.is_some_and(|wait| matches!(wait.reason, "WaitingForCluster" | "WaitingForTurn"));
+    if !delivered || is_draining || waits_for_pinners || waits { FAST } else { SLOW }
 }

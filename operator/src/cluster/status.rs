@@ -38,6 +38,8 @@ pub enum Outcome<'a> {
 struct Nodes {
     total: usize,
     ready: usize,
+    /// Those that are ready with a pod that the spec does not ask for any more.
+    outdated: usize,
     /// The first PinNode that is not ready, with its reason and message.
     first_not_ready: Option<(String, String, String)>,
 }
@@ -119,7 +121,14 @@ fn ready(outcome: &Outcome, database: &Verdict, nats: &Verdict, nodes: &Nodes, w
         };
         return no(READY, "PinNodesNotReady", format!("{} of {wanted} PinNodes are ready{why}", nodes.ready));
     }
+    if nodes.outdated > 0 {
+        return no(READY, "RollingOut", rolling_out(nodes));
+    }
     yes(READY, "Ready", format!("all {wanted} PinNodes are ready"))
+}
+
+fn rolling_out(nodes: &Nodes) -> String {
+    format!("{} of {} PinNodes are yet to be brought up to date, one at a time", nodes.outdated, nodes.total)
 }
 
 fn available(nodes: &Nodes) -> Verdict {
@@ -149,8 +158,8 @@ fn progressing(outcome: &Outcome, database: &Verdict, nodes: &Nodes, wanted: usi
     if nodes.ready < wanted || nodes.total < wanted {
         return yes(PROGRESSING, "StartingPinNodes", format!("{} of {wanted} PinNodes are ready", nodes.ready));
     }
-    if nodes.first_not_ready.is_some() {
-        return yes(PROGRESSING, "RollingOut", "PinNodes are being brought up to date one at a time");
+    if nodes.outdated > 0 {
+        return yes(PROGRESSING, "RollingOut", rolling_out(nodes));
     }
     no(PROGRESSING, "Complete", "everything is as the spec says")
 }
@@ -281,7 +290,10 @@ fn nodes(pin_nodes: &BTreeMap<String, Arc<PinNode>>) -> Nodes {
     for (name, node) in pin_nodes {
         let ready = node.status.as_ref().and_then(|status| status.conditions.iter().find(|c| c.type_ == "Ready"));
         match ready {
-            Some(ready) if ready.status == "True" => nodes.ready += 1,
+            Some(ready) if ready.status == "True" => {
+                nodes.ready += 1;
+                nodes.outdated += usize::from(ready.reason == "RollingOut");
+            }
             other => {
                 let (reason, message) = other.map_or(("Unknown", "not looked at yet"), |c| (&c.reason, &c.message));
                 nodes.first_not_ready.get_or_insert_with(|| (name.clone(), reason.to_owned(), message.to_owned()));

@@ -28,8 +28,8 @@ impl Rollouts {
         let mut turns = self.locked();
         let taken =
             turns.get(cluster).is_some_and(|turn| turn.node != node && !is_settled(&turn.node, turn.generation));
-        let all_well = siblings.into_iter().all(|sibling| sibling == node || is_settled(sibling, 0));
-        let may = !taken && all_well;
+        // While the turn is taken, which is the usual answer, the siblings need not be looked at.
+        let may = !taken && siblings.into_iter().all(|sibling| sibling == node || is_settled(sibling, 0));
         if may {
             // Nobody else begins before the apply has an answer.
             turns.insert(cluster.to_owned(), Turn { node: node.to_owned(), generation: i64::MAX });

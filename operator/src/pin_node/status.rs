@@ -12,6 +12,7 @@ use crate::crd::pin_node::DrainStatus;
 use crate::crd::{PinNode, PinNodeStatus, Scheduling};
 use crate::trouble;
 use crate::views::PodView;
+use crate::workload::StatefulSetState;
 
 /// How often a heartbeat alone is worth a write.
 const HEARTBEAT: SignedDuration = SignedDuration::from_secs(60);
@@ -37,7 +38,7 @@ pub fn status(node: &PinNode, observed: &Observed, outcome: &Outcome, now: Times
     let drain = drain(outcome.intent, report, before.drain.as_ref(), now);
     let draining = Draining::of(outcome, drain.as_ref());
     let verdicts = [
-        ready(pod, report, outcome),
+        ready(pod, report, outcome, is_outdated(observed, outcome)),
         schedulable(outcome, report),
         draining.verdict(outcome),
         draining.drained(),
@@ -58,7 +59,13 @@ pub fn status(node: &PinNode, observed: &Observed, outcome: &Outcome, now: Times
     }
 }
 
-fn ready(pod: Option<&PodView>, report: Option<&NodeReport>, outcome: &Outcome) -> Verdict {
+/// Whether the pod that runs is not the one that the spec asks for.
+fn is_outdated(observed: &Observed, outcome: &Outcome) -> bool {
+    let waits = outcome.wait.is_some_and(|wait| wait.reason == "WaitingForTurn");
+    waits || observed.stateful_set.as_ref().is_some_and(|live| !StatefulSetState::of(live).is_updated)
+}
+
+fn ready(pod: Option<&PodView>, report: Option<&NodeReport>, outcome: &Outcome, is_outdated: bool) -> Verdict {
     const READY: &str = "Ready";
     if let Some(failure) = outcome.failure {
         return no(READY, failure.reason(), crate::health::describe(failure));
@@ -80,6 +87,7 @@ fn ready(pod: Option<&PodView>, report: Option<&NodeReport>, outcome: &Outcome) 
             no(READY, "NotHeardOf", "the pod is ready but the other pinners do not hear of it; look at NATS")
         }
         (Some(Err(AdminError::NotRegistered)), _) => no(READY, "Starting", "the pinner has not registered yet"),
+        _ if is_outdated => yes(READY, "RollingOut", "the pod is well and will be replaced when its turn comes"),
         // What cannot be asked now does not make a ready pod unready.
         _ => yes(READY, "Ready", ""),
     }

@@ -401,6 +401,10 @@ async fn an_image_is_rolled_out_after_its_migration_one_ready_pod_at_a_time() {
     })
     .await;
     assert_eq!(image(&scene, waiting).await, "anchorage/anchorage:test");
+    scene.node_condition(waiting, "Ready", "True", "RollingOut").await;
+    scene.cluster_condition("Ready", "False", "RollingOut").await;
+    scene.cluster_condition("Progressing", "True", "RollingOut").await;
+    scene.cluster_condition("Available", "True", "PinnerReady").await;
     for node in ["demo-0", "demo-1"] {
         if node != waiting {
             scene.make_ready(node).await;
@@ -408,6 +412,8 @@ async fn an_image_is_rolled_out_after_its_migration_one_ready_pod_at_a_time() {
     }
     until("the other node's turn", async || (image(&scene, waiting).await == "anchorage/anchorage:next").then_some(()))
         .await;
+    scene.make_ready(waiting).await;
+    scene.cluster_condition("Ready", "True", "Ready").await;
     operator.end().await;
     scene.strike().await;
 }

@@ -112,7 +112,12 @@ impl Scene {
     /// An object, as soon as it is there.
     pub(crate) async fn object(&self, kind: Kind, name: &str) -> DynamicObject {
         let api = self.api(kind);
-        until(&format!("{} {name}", kind.as_str()), async || api.get_opt(name).await.unwrap()).await
+        until(&format!("{} {name}", kind.as_str()), async || match api.get(name).await {
+            // Either the object or its whole kind is not there yet.
+            Err(kube::Error::Api(status)) if status.code == 404 => None,
+            found => Some(found.unwrap()),
+        })
+        .await
     }
 
     /// Plays the StatefulSet controller and the kubelet: all replicas of a StatefulSet are there and ready.
