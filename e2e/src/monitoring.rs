@@ -41,6 +41,7 @@ impl Monitoring {
     pub fn targets_up(&self, pod_monitor: &str, count: usize) -> Result<Vec<String>> {
         wait::until("targets that are up in Prometheus", LIMIT, || {
             let targets = self.targets(pod_monitor)?;
+            ensure!(!targets.is_empty(), "Prometheus has not read {pod_monitor} yet");
             let (up, down): (Vec<_>, Vec<_>) = targets.iter().partition(|target| target["health"] == "up");
             let errors: Vec<_> = down.iter().map(|target| text(&target["lastError"])).collect();
             ensure!(up.len() == count && down.is_empty(), "{} up, {} not: {}", up.len(), down.len(), errors.join("; "));

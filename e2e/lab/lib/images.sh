@@ -52,14 +52,14 @@ make_images() {
   image anchorage.local/parts:lab parts
   image "busybox:$BUSYBOX_TAG" busybox
   image anchorage.local/net-base:lab net-base
-  image "ipfs/kubo:$KUBO" kubo "$BIN/ipfs"
-  image "nats:$NATS" nats "$BIN/nats-server"
+  image "ipfs/kubo:$KUBO" kubo ipfs
+  image "nats:$NATS" nats nats-server
   image "postgres:$POSTGRES" postgres
-  image "traefik:$TRAEFIK_TAG" traefik "$BIN/traefik"
-  image "$MONITORING/prometheus-operator:$PROMETHEUS_OPERATOR" prometheus-operator "$BIN/prometheus-operator"
+  image "traefik:$TRAEFIK_TAG" traefik traefik
+  image "$MONITORING/prometheus-operator:$PROMETHEUS_OPERATOR" prometheus-operator prometheus-operator
   image "$MONITORING/prometheus-config-reloader:$PROMETHEUS_OPERATOR" \
-    prometheus-config-reloader "$BIN/prometheus-config-reloader"
-  image "quay.io/prometheus/prometheus:$PROMETHEUS" prometheus "$BIN/prometheus"
+    prometheus-config-reloader prometheus-config-reloader
+  image "quay.io/prometheus/prometheus:$PROMETHEUS" prometheus prometheus
   system_images
   node_image
 }
@@ -67,44 +67,45 @@ make_images() {
 # inputs_of IMAGE: the label of an image that exists, else nothing.
 inputs_of() { docker image inspect -f "{{index .Config.Labels \"$LABEL\"}}" "$1" 2>/dev/null; }
 
-# image NAME FOLDER [FILE...]: builds images/FOLDER with FILEs added to its context.
+# image NAME FOLDER [PROGRAM...]: builds images/FOLDER with PROGRAMs of $BIN added to its context.
 image() {
-  local context
-  context=$(mktemp -d)
-  cp "$LAB_DIR/images/$2"/* "$context"
-  [ $# -le 2 ] || cp "${@:3}" "$context"
-  build "$1" "$context"
-  rm -rf "$context"
+  made_of "$1" "$LAB_DIR/images/$2" "${@:3}" || build "$1" "$LAB_DIR/images/$2" "${@:3}"
 }
 
 # program_image NAME BASE PATH: one program, of the same name in $BIN, that is also the entrypoint.
 program_image() {
-  local context
-  context=$(mktemp -d)
-  cp "$BIN/${3##*/}" "$context"
-  printf 'FROM %s\nCOPY %s %s\nENTRYPOINT ["%s"]\n' "$2" "${3##*/}" "$3" "$3" >"$context/Dockerfile"
-  build "$1" "$context"
-  rm -rf "$context"
+  local folder=$CACHE/built/image
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  printf 'FROM %s\nCOPY %s %s\nENTRYPOINT ["%s"]\n' "$2" "${3##*/}" "$3" "$3" >"$folder/Dockerfile"
+  made_of "$1" "$folder" "${3##*/}" || build "$1" "$folder" "${3##*/}"
 }
 
-# build NAME CONTEXT: skipped when the image's label says that it was made from the same inputs.
+# made_of NAME FOLDER PROGRAM...: the image's label says that it was made from these inputs.
+made_of() { [ "$(inputs_of "$1")" = "$(inputs "${@:2}")" ]; }
+
+# build NAME FOLDER PROGRAM...
 # The host's network is for apt-get alone: the bridges reach nothing outside (see egress_rules).
 build() {
-  local inputs start=$SECONDS log=$CACHE/log/image.log
-  inputs=$(context_hash "$2")
-  [ "$(inputs_of "$1")" != "$inputs" ] || return 0
-  if ! docker build --network=host --label "$LABEL=$inputs" -t "$1" "$2" >"$log" 2>&1; then
+  local name=$1 folder=$2 context start=$SECONDS log=$CACHE/log/image.log
+  shift 2
+  context=$(mktemp -d)
+  cp "$folder"/* "${@/#/$BIN/}" "$context"
+  docker build --network=host --label "$LABEL=$(inputs "$folder" "$@")" -t "$name" "$context" >"$log" 2>&1 || {
     tail -20 "$log" >&2
-    die "building image $1 failed"
-  fi
-  say "built image $1 in $((SECONDS - start)) s"
+    die "building image $name failed"
+  }
+  rm -rf "$context"
+  say "built image $name in $((SECONDS - start)) s"
 }
 
-# context_hash FOLDER: over its files and over the labels of the images that its Dockerfile starts from.
-context_hash() {
+# inputs FOLDER PROGRAM...: a hash over the folder's files, what the programs were made of, and the labels of the images
+# that the Dockerfile starts from.
+inputs() {
   local base
   {
     (cd "$1" && sha256sum ./*)
+    [ $# = 1 ] || (cd "$CACHE/stamps" && sha256sum "${@:2}")
     awk '$1 == "FROM" {print $2}' "$1/Dockerfile" | while read -r base; do inputs_of "$base" || true; done
   } | sha256sum | cut -d' ' -f1
 }

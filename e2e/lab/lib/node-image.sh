@@ -30,14 +30,16 @@ system_images() {
 }
 
 node_image() {
-  local context inputs start=$SECONDS
-  context=$(mktemp -d)
-  cp "$LAB_DIR/node"/* "$BIN"/{kubeadm,kubelet,kubectl} "$context"
-  printf '%s' "$KUBERNETES" >"$context/version"
-  build anchorage.local/node-base:lab "$context"
-  rm -rf "$context"
+  local folder=$CACHE/built/node inputs start=$SECONDS
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  cp "$LAB_DIR/node"/* "$folder"
+  printf '%s' "$KUBERNETES" >"$folder/version"
+  made_of anchorage.local/node-base:lab "$folder" kubeadm kubelet kubectl ||
+    build anchorage.local/node-base:lab "$folder" kubeadm kubelet kubectl
   inputs=$(node_inputs)
   [ "$(inputs_of "$NODE_IMAGE")" != "$inputs" ] || return 0
+  say "filling the node image, about a minute"
   fill_node_image "$inputs"
   say "built image $NODE_IMAGE in $((SECONDS - start)) s"
 }
