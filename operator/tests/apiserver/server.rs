@@ -44,6 +44,7 @@ pub(crate) fn tool(name: &str) -> PathBuf {
 
 impl Server {
     fn start() -> Result<Self, String> {
+        remove_leftovers(Path::new(env!("CARGO_TARGET_TMPDIR")));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("apiserver-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
@@ -166,6 +167,18 @@ fn keep(log: &Path, command: &Command) -> Child {
         .stderr(log)
         .spawn()
         .unwrap()
+}
+
+/// Removes the folders of test programs that have ended.
+fn remove_leftovers(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let Some(process) = name.strip_prefix("apiserver-") else { continue };
+        if !Path::new("/proc").join(process).exists() {
+            // Whatever cannot be removed now is in nobody's way.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// An address that was free a moment ago.
