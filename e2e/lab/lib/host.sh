@@ -4,12 +4,21 @@
 RUNTIME_WRAPPER=/usr/local/sbin/runc-bounded
 
 deps() {
+  rust_toolchain
   debian_packages jq iptables unzip musl-tools ca-certificates python3
   python3 -m pip --version >/dev/null 2>&1 || debian_packages python3-pip
   [ "$(id -u)" != 0 ] || bounded_runtime       # before docker.io, whose installation may start dockerd
   docker info >/dev/null 2>&1 || command -v dockerd >/dev/null || debian_packages docker.io
   docker_daemon
   remove_stale_containers
+}
+
+# The toolchain, components and targets of rust-toolchain.toml, also where rustup may not get them by itself. A Rust
+# that did not come from rustup is taken as it is.
+rust_toolchain() {
+  command -v rustup >/dev/null || return 0
+  (cd "$LAB_DIR/../.." && rustup toolchain install) >"$CACHE/log/rustup.log" 2>&1 ||
+    { tail -5 "$CACHE/log/rustup.log" >&2; die "rustup toolchain install failed"; }
 }
 
 # Installs those of the named Debian packages that are missing.

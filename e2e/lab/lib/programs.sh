@@ -19,6 +19,7 @@ IMAGE_PROGRAMS=(
 )
 
 tools() {
+  rust_toolchain
   go_programs services "${SERVICES[@]}"
   go_programs programs "${API_SERVER[@]}"
   postgres_programs

@@ -10,6 +10,8 @@ use e2e::visitor::Visitor;
 use e2e::{node, story, wait};
 
 const PINS: usize = 12;
+/// A little more than the 30 s after which the operator looks at a PinNode again by itself.
+const AT_REST: Duration = Duration::from_secs(32);
 
 /// Pins are accepted whose content nobody has yet, so every pinner is in the middle of its work when it is killed.
 pub(crate) fn kill_pinners(cluster: &Cluster, visitor: &Visitor) -> Result<()> {
@@ -54,15 +56,28 @@ pub(crate) fn kill_pinners(cluster: &Cluster, visitor: &Visitor) -> Result<()> {
 /// An operator that comes back finds everything as it should be, and then has nothing to write.
 pub(crate) fn restart_operator(cluster: &Cluster) -> Result<()> {
     cluster.ready()?;
-    let before = versions(cluster)?;
+    for node in cluster.nodes()? {
+        let node = format!("pinnode/{}", name(&node));
+        cluster.namespace.condition(&node, "KuboReady", "True", Duration::from_mins(1))?;
+    }
+    let mut before = versions(cluster)?;
+    wait::until("the cluster to be at rest after what was done to it", Duration::from_mins(3), || {
+        let rest = wait::throughout(AT_REST, || unchanged(cluster, &before));
+        before = versions(cluster)?;
+        rest
+    })?;
+
     cluster.namespace.kubectl(["rollout", "restart", OPERATOR]).run()?;
     cluster.namespace.rolled_out(OPERATOR, Duration::from_mins(2))?;
-    wait::throughout(Duration::from_secs(30), || {
-        let now = versions(cluster)?;
-        let changed: Vec<_> = now.iter().filter(|(object, version)| before.get(*object) != Some(version)).collect();
-        ensure!(changed.is_empty() && now.len() == before.len(), "written: {changed:?}");
-        Ok(())
-    })
+    wait::throughout(AT_REST, || unchanged(cluster, &before))
+}
+
+/// That nothing has been written since the versions `before` were noted.
+fn unchanged(cluster: &Cluster, before: &BTreeMap<String, String>) -> Result<()> {
+    let now = versions(cluster)?;
+    let changed: Vec<_> = now.iter().filter(|(object, version)| before.get(*object) != Some(version)).collect();
+    ensure!(changed.is_empty() && now.len() == before.len(), "written: {changed:?}");
+    Ok(())
 }
 
 /// The resource version of everything that the operator writes.
