@@ -44,19 +44,25 @@ impl Pulse {
                 peered.clear();
             }
             count += 1;
-            let answer = self.kubo.identity().await;
-            let told = self.tell(answer.as_ref().ok()).await;
-            // After the fleet knows the addresses: whoever sees that Kubo is ready can name delegates.
-            self.note(&answer);
-            if let Err(error) = told {
-                tracing::warn!(%error, "cannot tell the fleet that this node lives");
-            } else if answer.is_ok() {
+            if self.beat().await {
                 self.peer(&mut peered).await;
             }
         }
         if let Err(error) = self.leave().await {
             tracing::warn!(%error, "cannot take leave of the fleet; it notices by itself");
         }
+    }
+
+    /// One beat. Gives whether Kubo answered and the fleet was told.
+    pub async fn beat(&self) -> bool {
+        let answer = self.kubo.identity().await;
+        let told = self.tell(answer.as_ref().ok()).await;
+        // After the fleet knows the addresses: whoever sees that Kubo is ready can name delegates.
+        self.note(&answer);
+        if let Err(error) = &told {
+            tracing::warn!(%error, "cannot tell the fleet that this node lives");
+        }
+        told.is_ok() && answer.is_ok()
     }
 
     /// Tells the other parts, and the log when it is news, whether Kubo answers.

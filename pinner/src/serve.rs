@@ -34,6 +34,8 @@ use uuid::Uuid;
 
 /// The longest wait between two looks at a database that is not as it must be.
 const DATABASE_RETRY_MAX: Duration = Duration::from_secs(5);
+/// How long a Kubo that does not answer may hold up the start; one that is not there does not.
+const FIRST_BEAT: Duration = Duration::from_secs(3);
 /// How often keys that were made or retired elsewhere are taken up.
 const KEYS_REFRESH: Duration = Duration::from_secs(5);
 
@@ -124,7 +126,8 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
         metrics: Arc::clone(&service.metrics),
     };
     let pulse = Pulse { db: db.clone(), kubo, node, fleet: fleet.clone(), kubo_ready };
-    first_look(&db, &fleet).await;
+    // So that the very first request knows where to place a pin and whom to name as delegate.
+    drop(tokio::time::timeout(FIRST_BEAT, pulse.beat()).await);
     let counting = count::Sources {
         db,
         nats: nats.clone(),
@@ -191,20 +194,6 @@ async fn read_keys(service: &Service, root: &str) -> sqlx::Result<TokenKeys> {
     let rows = orgs::signing_keys(&mut tx).await?;
     tx.commit().await?;
     Ok(TokenKeys::derive(root, &rows))
-}
-
-/// So that the very first request already knows where to place a pin.
-async fn first_look(db: &Database, fleet: &Fleet) {
-    let look = async {
-        let mut tx = db.worker().await?;
-        let nodes = nodes::fleet(&mut tx).await?;
-        tx.commit().await?;
-        Ok::<_, sqlx::Error>(nodes)
-    };
-    match look.await {
-        Ok(nodes) => fleet.update(nodes),
-        Err(error) => tracing::warn!(%error, "cannot look at the fleet yet"),
-    }
 }
 
 async fn refresh_keys(service: Arc<Service>, root: crate::config::Secret, stop: CancellationToken) {
