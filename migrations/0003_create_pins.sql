@@ -434,13 +434,15 @@ as $$
     )
 $$;
 
--- Contents that are on fewer nodes than their pins ask for. `copies` is what the most demanding pin asks for.
-create function short_of_copies(max_rows integer) returns table (content bytea, partition integer, copies integer)
+-- Contents behind `after` that are on fewer nodes than their pins ask for. `copies` is what the most demanding pin
+-- asks for.
+create function short_of_copies(after bytea, max_rows integer) returns table (content bytea, partition integer, copies integer)
 language sql stable security definer set search_path = pg_catalog, public, pg_temp
 as $$
     select c.key, c.partition, (select max(copies_max) from public.pins where content = c.key)::integer
     from public.contents c
-    where c.short and c.refs > 0
+    where c.short and c.refs > 0 and c.key > after
+    order by c.key
     limit max_rows
 $$;
 
@@ -483,7 +485,7 @@ revoke all on function
     release_job(bigint, bigint, interval),
     report_progress(bigint, bigint, bytea, bigint, bigint, interval), finish_pin(bigint, bigint, bytea),
     fail_pin(bigint, bigint, bytea, text, interval), finish_unpin(bigint, bigint, bytea), may_unpin(bigint, bigint),
-    short_of_copies(integer), add_copies(bytea, integer, uuid[]), origins_of(bytea)
+    short_of_copies(bytea, integer), add_copies(bytea, integer, uuid[]), origins_of(bytea)
 from public;
 grant execute on function
     lock_contents(uuid, bytea[]), place(bytea, integer, uuid[]), unpin_jobs(bytea), pin_progress(uuid[])
@@ -493,5 +495,5 @@ grant execute on function
     release_job(bigint, bigint, interval),
     report_progress(bigint, bigint, bytea, bigint, bigint, interval), finish_pin(bigint, bigint, bytea),
     fail_pin(bigint, bigint, bytea, text, interval), finish_unpin(bigint, bigint, bytea), may_unpin(bigint, bigint),
-    short_of_copies(integer), add_copies(bytea, integer, uuid[]), origins_of(bytea)
+    short_of_copies(bytea, integer), add_copies(bytea, integer, uuid[]), origins_of(bytea)
 to anchorage_worker;

@@ -22,6 +22,7 @@ use crate::{
 use exclusive::Exclusive;
 use pinner_core::{id::NodeId, retry::RetryPolicy};
 use std::{sync::Arc, time::Duration};
+use sweep::Sweep;
 use tokio::{sync::Semaphore, sync::watch, task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -77,8 +78,9 @@ struct Running {
 pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
     let mut listener = bell.listener();
     let slots = Arc::new(Semaphore::new(worker.settings.slots));
-    let mut sweep = tokio::time::interval(worker.settings.sweep);
-    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sweep = Sweep::default();
+    let mut tick = tokio::time::interval(worker.settings.sweep);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut kubo_ready = worker.kubo_ready.clone();
     let running = Arc::new(Running { worker, exclusive: Exclusive::default(), slots, stop: stop.clone() });
     let mut jobs = JoinSet::new();
@@ -89,7 +91,7 @@ pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
             () = listener.heard() => {}
             Some(_) = jobs.join_next(), if !jobs.is_empty() => {}
             Ok(()) = kubo_ready.changed() => {}
-            _ = sweep.tick() => sweep::run(&running.worker).await,
+            _ = tick.tick() => sweep.run(&running.worker).await,
         }
         look(&running, &mut listener, &mut jobs).await;
     }

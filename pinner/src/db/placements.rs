@@ -209,10 +209,14 @@ pub struct Short {
     pub copies: usize,
 }
 
-/// Up to `max` contents that found too few nodes when they were accepted.
-pub async fn short_of_copies(tx: &mut WorkerTx, max: i32) -> sqlx::Result<Vec<Short>> {
-    let rows: Vec<(Vec<u8>, i32)> =
-        sqlx::query_as("select content, copies from short_of_copies($1)").bind(max).fetch_all(&mut **tx).await?;
+/// Up to `max` contents that found too few nodes when they were accepted: in the order of their keys, from behind
+/// `after` on, or from the first.
+pub async fn short_of_copies(tx: &mut WorkerTx, after: Option<&ContentKey>, max: i32) -> sqlx::Result<Vec<Short>> {
+    let rows: Vec<(Vec<u8>, i32)> = sqlx::query_as("select content, copies from short_of_copies($1, $2)")
+        .bind(after.map_or(&[][..], ContentKey::as_bytes))
+        .bind(max)
+        .fetch_all(&mut **tx)
+        .await?;
     rows.into_iter()
         .map(|(bytes, copies)| Ok(Short { content: content(&bytes)?, copies: copies.unsigned_abs() as usize }))
         .collect()

@@ -2,17 +2,28 @@
 
 use super::Worker;
 use crate::db::placements;
+use pinner_core::content::ContentKey;
 
 /// Contents that one sweep gives further placements.
 const SHORT_MAX: i32 = 200;
 
-/// Puts back work whose lease ran out, and places contents that found too few nodes when they were accepted.
-pub(super) async fn run(worker: &Worker) {
-    if let Err(error) = expire(worker).await {
-        tracing::warn!(%error, "cannot put back work whose lease ran out; the next sweep tries again");
-    }
-    if let Err(error) = add_copies(worker).await {
-        tracing::warn!(%error, "cannot place what is short of copies; the next sweep tries again");
+/// The sweeps of a worker, each of which goes on where the last one ended: so contents that no node can take do not
+/// keep the sweep from those behind them.
+#[derive(Default)]
+pub(super) struct Sweep {
+    after: Option<ContentKey>,
+}
+
+impl Sweep {
+    /// Puts back work whose lease ran out, and places contents that found too few nodes when they were accepted.
+    pub(super) async fn run(&mut self, worker: &Worker) {
+        if let Err(error) = expire(worker).await {
+            tracing::warn!(%error, "cannot put back work whose lease ran out; the next sweep tries again");
+        }
+        match add_copies(worker, self.after.as_ref()).await {
+            Ok(last) => self.after = last,
+            Err(error) => tracing::warn!(%error, "cannot place what is short of copies; the next sweep tries again"),
+        }
     }
 }
 
@@ -26,17 +37,19 @@ async fn expire(worker: &Worker) -> sqlx::Result<()> {
     Ok(())
 }
 
-async fn add_copies(worker: &Worker) -> sqlx::Result<()> {
+/// Gives the content to go on behind, or none when the end was reached.
+async fn add_copies(worker: &Worker, after: Option<&ContentKey>) -> sqlx::Result<Option<ContentKey>> {
     let mut tx = worker.db.worker().await?;
-    let short = placements::short_of_copies(&mut tx, SHORT_MAX).await?;
+    let short = placements::short_of_copies(&mut tx, after, SHORT_MAX).await?;
     tx.commit().await?;
-    for content in short {
+    for content in &short {
         let candidates = worker.fleet.candidates(&content.content, content.copies);
         // A transaction each: locks are taken content by content, and one that fails holds up no other.
         let mut tx = worker.db.worker().await?;
-        let wakes = placements::add_copies(&mut tx, &content, &candidates).await?;
+        let wakes = placements::add_copies(&mut tx, content, &candidates).await?;
         tx.commit().await?;
         worker.waker.wake(&wakes);
     }
-    Ok(())
+    let more = short.len() >= SHORT_MAX.unsigned_abs() as usize;
+    Ok(short.last().filter(|_| more).map(|last| last.content.clone()))
 }
