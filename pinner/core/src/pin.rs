@@ -2,7 +2,11 @@
 
 use crate::{Invalid, content::SubmittedCid};
 use serde::Deserialize;
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 /// The longest name, in Unicode scalars (the specification's `maxLength`).
 pub const NAME_MAX: usize = 255;
@@ -10,6 +14,8 @@ pub const NAME_MAX: usize = 255;
 pub const META_PAIRS_MAX: usize = 1_000;
 /// The most bytes in all keys and values of `meta` together.
 pub const META_BYTES_MAX: usize = 16 * 1024;
+/// The most origins that are kept (the specification's `maxItems`).
+pub const ORIGINS_MAX: usize = 20;
 
 /// Where a pin stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,7 +95,8 @@ pub struct NewPin {
 impl NewPin {
     /// Applies the rules of the specification to a request.
     ///
-    /// Origins are never a reason to refuse (HAZARDS 18): beyond 20 or beyond 512 bytes they are dropped.
+    /// Origins are never a reason to refuse (HAZARDS 18): repeated ones, and what is beyond 20 or beyond 512 bytes, are
+    /// dropped.
     pub fn parse(raw: RawPin) -> Result<Self, Invalid> {
         let cid = SubmittedCid::parse(&raw.cid)?;
         if let Some(name) = &raw.name {
@@ -98,8 +105,10 @@ impl NewPin {
         if let Some(meta) = &raw.meta {
             check_meta(meta)?;
         }
-        let origins = raw.origins.unwrap_or_default().into_iter().filter(|o| o.len() <= 512 && !o.contains('\0'));
-        Ok(Self { cid, name: raw.name, origins: origins.take(20).collect(), meta: raw.meta })
+        let mut seen = BTreeSet::new();
+        let usable = |origin: &String| origin.len() <= 512 && !origin.contains('\0') && seen.insert(origin.clone());
+        let origins = raw.origins.unwrap_or_default().into_iter().filter(usable).take(ORIGINS_MAX).collect();
+        Ok(Self { cid, name: raw.name, origins, meta: raw.meta })
     }
 }
 
@@ -164,8 +173,10 @@ mod tests {
 
     #[test]
     fn origins_are_dropped_and_never_refused() {
-        let origins = (0..40).map(|i| format!("garbage {i}")).chain(["x".repeat(9_999)]).collect();
-        assert_eq!(NewPin::parse(RawPin { origins: Some(origins), ..raw() }).unwrap().origins.len(), 20);
+        let kept =
+            |origins: Vec<String>| NewPin::parse(RawPin { origins: Some(origins), ..raw() }).unwrap().origins.len();
+        assert_eq!(kept((0..40).map(|i| format!("garbage {i}")).chain(["x".repeat(9_999)]).collect()), ORIGINS_MAX);
+        assert_eq!(kept(vec!["twice".into(), "twice".into(), "nul\0".into()]), 1);
     }
 
     #[test]
