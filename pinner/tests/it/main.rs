@@ -13,6 +13,7 @@ mod hangups;
 mod kubo_faults;
 mod outages;
 mod pins_api;
+mod pool;
 mod probes;
 mod shared_content;
 mod tenancy;
