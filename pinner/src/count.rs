@@ -1,7 +1,11 @@
 //! Refreshes the metrics that are counted rather than observed: every 15 s and at once on start.
 //! A query that fails keeps the last good value.
 
-use crate::{db::Database, metrics::Metrics, nats::Nats};
+use crate::{
+    db::{Database, counts},
+    metrics::Metrics,
+    nats::Nats,
+};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -41,11 +45,8 @@ pub async fn run(sources: Sources, stop: CancellationToken) {
 
 async fn count(sources: &Sources) -> sqlx::Result<()> {
     let mut tx = sources.db.metrics().await?;
-    let live: i64 = sqlx::query_scalar("select count(*) from nodes where seen > now() - presence_ttl()")
-        .fetch_one(&mut *tx)
-        .await?;
-    let placements: Vec<(String, i64)> =
-        sqlx::query_as("select status::text, count(*) from placements group by status").fetch_all(&mut *tx).await?;
+    let live = counts::live_nodes(&mut tx).await?;
+    let placements = counts::placements(&mut tx).await?;
     tx.commit().await?;
     sources.metrics.nodes_live.set(live);
     for status in STATUSES {

@@ -4,6 +4,7 @@
 //! held to it by row-level security, and a [`WorkerTx`], which sees placements of all orgs but no token and no name.
 //! A third role reads counts for metrics.
 
+pub mod counts;
 pub mod migrate;
 pub mod nodes;
 pub mod orgs;

@@ -134,7 +134,7 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
         kubo_ready: kubo_state.clone(),
         metrics: Arc::clone(&service.metrics),
     };
-    service.set_ready(Ready::new(node, fleet, waker, kubo_state, nats.clone(), keys));
+    service.set_ready(Ready::new(fleet, waker, kubo_state, nats.clone(), keys));
     tracing::info!(node = %node, "ready");
 
     let mut parts = JoinSet::new();

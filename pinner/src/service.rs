@@ -9,7 +9,6 @@ use crate::{
     tokens::TokenKeys,
     wake::Waker,
 };
-use pinner_core::id::NodeId;
 use std::sync::{
     Arc, OnceLock, RwLock,
     atomic::{AtomicBool, Ordering},
@@ -37,8 +36,6 @@ pub struct Service {
 
 /// What is known only once the database was found as it must be.
 pub struct Ready {
-    /// Which node this is.
-    pub node: NodeId,
     /// The fleet as last seen.
     pub fleet: Fleet,
     /// Where commits leave the jobs they made.
@@ -53,14 +50,13 @@ pub struct Ready {
 impl Ready {
     /// Puts together what became known.
     pub fn new(
-        node: NodeId,
         fleet: Fleet,
         waker: Waker,
         kubo_ready: watch::Receiver<bool>,
         nats: crate::nats::Nats,
         keys: TokenKeys,
     ) -> Self {
-        Self { node, fleet, waker, kubo_ready, nats, keys: RwLock::new(Arc::new(keys)) }
+        Self { fleet, waker, kubo_ready, nats, keys: RwLock::new(Arc::new(keys)) }
     }
 
     /// The signing keys in use.

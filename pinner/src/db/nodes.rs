@@ -1,6 +1,6 @@
 //! The fleet's nodes: registration, heartbeat, what was asked of them.
 
-use super::{PlatformTx, WorkerTx};
+use super::WorkerTx;
 use pinner_core::id::NodeId;
 use sqlx::{FromRow, PgConnection};
 use time::OffsetDateTime;
@@ -112,11 +112,6 @@ pub async fn leave(tx: &mut WorkerTx, node: NodeId) -> sqlx::Result<()> {
 }
 
 /// Every node, by name.
-pub async fn list(tx: &mut PlatformTx) -> sqlx::Result<Vec<NodeRow>> {
-    sqlx::query_as(sqlx::AssertSqlSafe(format!("select {COLUMNS} from nodes order by name"))).fetch_all(&mut **tx).await
-}
-
-/// Every node, by name, as the pinner's own work sees them.
 pub async fn fleet(tx: &mut WorkerTx) -> sqlx::Result<Vec<NodeRow>> {
     sqlx::query_as(sqlx::AssertSqlSafe(format!("select {COLUMNS} from nodes order by name"))).fetch_all(&mut **tx).await
 }

@@ -3,6 +3,7 @@
 
 use super::{
     auth::{Reader, Writer},
+    body::{Body, json},
     detached::detached,
     error::ApiError,
     wire::{PinResults, PinStatus},
@@ -16,18 +17,6 @@ use pinner_core::{
 };
 use std::{collections::HashMap, sync::Arc};
 use uuid::Uuid;
-
-type Body = Result<web::Bytes, actix_web::Error>;
-
-/// A JSON body, or an error that says where it goes wrong.
-pub(super) fn json<T: serde::de::DeserializeOwned>(body: Body) -> Result<T, ApiError> {
-    let bytes = body.map_err(|error| match error.as_response_error().status_code().as_u16() {
-        413 => ApiError::TooLarge,
-        _ => ApiError::BadRequest(format!("the request's body cannot be read: {error}")),
-    })?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| ApiError::BadRequest(format!("the body is not the JSON expected here: {error}")))
-}
 
 /// An id of no known form is nobody's pin.
 fn request_id(path: &web::Path<String>) -> Result<PinId, ApiError> {

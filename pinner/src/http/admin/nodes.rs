@@ -4,6 +4,7 @@ use crate::{
     db::nodes::{self, NodeRow, PlacementCounts},
     http::{
         auth::PlatformAdmin,
+        body::{Body, json},
         detached::detached,
         error::{ApiError, Failure},
         wire::timestamp,
@@ -216,9 +217,9 @@ pub async fn schedule(
     service: web::Data<Service>,
     _admin: PlatformAdmin,
     name: web::Path<String>,
-    body: Result<web::Bytes, actix_web::Error>,
+    body: Body,
 ) -> Result<web::Json<Node>, ApiError> {
-    let request = super::super::pins::json::<SchedulingRequest>(body)?;
+    let request = json::<SchedulingRequest>(body)?;
     set(service, name.into_inner(), request).await
 }
 
@@ -230,7 +231,7 @@ pub async fn cordon(
     service: web::Data<Service>,
     _admin: PlatformAdmin,
     name: web::Path<String>,
-    body: Result<web::Bytes, actix_web::Error>,
+    body: Body,
 ) -> Result<web::Json<Node>, ApiError> {
     verb(service, name, body, "Cordoned").await
 }
@@ -243,7 +244,7 @@ pub async fn uncordon(
     service: web::Data<Service>,
     _admin: PlatformAdmin,
     name: web::Path<String>,
-    body: Result<web::Bytes, actix_web::Error>,
+    body: Body,
 ) -> Result<web::Json<Node>, ApiError> {
     verb(service, name, body, "Active").await
 }
@@ -256,7 +257,7 @@ pub async fn drain(
     service: web::Data<Service>,
     _admin: PlatformAdmin,
     name: web::Path<String>,
-    body: Result<web::Bytes, actix_web::Error>,
+    body: Body,
 ) -> Result<web::Json<Node>, ApiError> {
     verb(service, name, body, "Drained").await
 }
@@ -264,12 +265,12 @@ pub async fn drain(
 async fn verb(
     service: web::Data<Service>,
     name: web::Path<String>,
-    body: Result<web::Bytes, actix_web::Error>,
+    body: Body,
     scheduling: &str,
 ) -> Result<web::Json<Node>, ApiError> {
     let reason = match &body {
         Ok(bytes) if bytes.is_empty() => None,
-        _ => super::super::pins::json::<ReasonRequest>(body)?.reason,
+        _ => json::<ReasonRequest>(body)?.reason,
     };
     let request = SchedulingRequest { scheduling: scheduling.to_owned(), request_token: None, reason };
     set(service, name.into_inner(), request).await

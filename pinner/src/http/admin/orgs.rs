@@ -4,9 +4,9 @@ use crate::{
     db::orgs,
     http::{
         auth::PlatformAdmin,
+        body::{Body, json},
         detached::detached,
         error::{ApiError, Failure},
-        pins::json,
         wire::timestamp,
     },
     service::Service,
@@ -80,11 +80,7 @@ pub async fn list(service: web::Data<Service>, _admin: PlatformAdmin) -> Result<
 #[utoipa::path(post, path = "/admin/v1/orgs", tag = "admin", security(("token" = [])), request_body = NewOrg,
     responses((status = 201, description = "Created", body = Org), (status = 200, description = "Was there already", body = Org),
         (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure)))]
-pub async fn create(
-    service: web::Data<Service>,
-    _admin: PlatformAdmin,
-    body: Result<web::Bytes, actix_web::Error>,
-) -> Result<HttpResponse, ApiError> {
+pub async fn create(service: web::Data<Service>, _admin: PlatformAdmin, body: Body) -> Result<HttpResponse, ApiError> {
     let NewOrg { name } = json(body)?;
     check_name("name", &name)?;
     let service = service.into_inner();

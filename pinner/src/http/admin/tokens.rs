@@ -5,9 +5,9 @@ use crate::{
     db::orgs,
     http::{
         auth::PlatformAdmin,
+        body::{Body, json},
         detached::detached,
         error::{ApiError, Failure},
-        pins::json,
         wire::timestamp,
     },
     service::Service,
@@ -101,11 +101,7 @@ impl Wish {
 #[utoipa::path(post, path = "/admin/v1/tokens", tag = "admin", security(("token" = [])), request_body = NewToken,
     responses((status = 201, description = "Minted", body = MintedToken), (status = 400, body = Failure),
         (status = 401, body = Failure), (status = 403, body = Failure)))]
-pub async fn mint(
-    service: web::Data<Service>,
-    admin: PlatformAdmin,
-    body: Result<web::Bytes, actix_web::Error>,
-) -> Result<HttpResponse, ApiError> {
+pub async fn mint(service: web::Data<Service>, admin: PlatformAdmin, body: Body) -> Result<HttpResponse, ApiError> {
     let wish = Wish::parse(json(body)?)?;
     let service = service.into_inner();
     let work = Arc::clone(&service);
