@@ -24,7 +24,12 @@ create table orgs (
     created timestamptz not null default date_trunc('milliseconds', now()),
     -- The newest pins.created of this org. Stamping a pin locks this row until the commit, so pins of one org
     -- become visible in the order of their times and no page of a list ever misses one.
-    last_pin_created timestamptz not null default 'epoch'
+    last_pin_created timestamptz not null default 'epoch',
+    -- The turn of the org's newest placement: see placements.turn. Under the same lock.
+    turn bigint not null default 0,
+    -- The most pins, and the most bytes of content, each content counted once; none for no limit.
+    max_pins bigint check (max_pins >= 0),
+    max_bytes bigint check (max_bytes >= 0)
 );
 alter table orgs enable row level security;
 alter table orgs force row level security;

@@ -16,6 +16,8 @@ create table nodes (
     addresses text[] not null default '{}',
     kubo_ready boolean not null default false,
     capacity bigint not null default 1 check (capacity >= 0),
+    -- How far its queue has come: the highest placements.turn that it has claimed, as its pinner said last.
+    turn bigint not null default 0,
     seen timestamptz not null default now(),
     created timestamptz not null default now()
 );

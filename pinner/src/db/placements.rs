@@ -1,4 +1,4 @@
-//! A pinner's own work: claiming jobs and saying what became of them. See the functions of migration 0003.
+//! A pinner's own work: claiming jobs and saying what became of them. See migration 0006.
 
 use super::WorkerTx;
 use pinner_core::{content::ContentKey, id::NodeId};

@@ -27,7 +27,10 @@ async fn a_database_that_is_not_as_it_must_be_keeps_the_pinner_from_ready_with_t
     let superuser = Setup::new(&swapped, &kubo.url).with("ANCHORAGE_DATABASE_WORKER_URL", swapped.url("postgres"));
     let old = Database::new().await;
     old.pool("postgres").acquire().await.unwrap();
-    sqlx::query("delete from _sqlx_migrations where version = 3").execute(&old.pool("postgres")).await.unwrap();
+    sqlx::query("delete from _sqlx_migrations where version = (select max(version) from _sqlx_migrations)")
+        .execute(&old.pool("postgres"))
+        .await
+        .unwrap();
     let empty = Database::empty("never_migrated", swapped.port).await;
     let open = Database::new().await;
     sqlx::query("alter table pins no force row level security").execute(&open.pool("postgres")).await.unwrap();
@@ -36,7 +39,7 @@ async fn a_database_that_is_not_as_it_must_be_keeps_the_pinner_from_ready_with_t
     let cases = [
         (wrong_role, "must be anchorage_api: set database.apiUrl"),
         (superuser, "must be anchorage_worker: set database.workerUrl"),
-        (Setup::new(&old, &kubo.url), "schema version 2, this program needs 3: run `anchorage migrate`"),
+        (Setup::new(&old, &kubo.url), "schema version 5, this program needs 6: run `anchorage migrate`"),
         (Setup::new(&empty, &kubo.url), "run `anchorage migrate`"),
         (Setup::new(&open, &kubo.url), "row-level security is not forced on pins"),
         (wrong_password, "the database does not answer as anchorage_metrics"),

@@ -149,7 +149,7 @@ async fn no_statement_of_one_org_reaches_a_row_of_another() {
         "delete from placements".to_owned(),
         "select place(content, 1, '{}') from (values ('\\x00'::bytea)) v (content)".to_owned(),
         format!("select claim('{}', 1, '1 s')", Uuid::from_u128(7)),
-        "select settle('x')".to_owned(),
+        "select settle('{x}')".to_owned(),
         "set row_security = off; select * from pins".to_owned(),
         "set role anchorage_owner".to_owned(),
         "set session authorization anchorage_owner".to_owned(),
