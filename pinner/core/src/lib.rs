@@ -6,6 +6,7 @@
 //! - [`id`]: identifiers of orgs, pins, nodes and tokens.
 //! - [`content`]: a CID as submitted, and the key under which its content is held once for all orgs.
 //! - [`pin`]: what a client may ask for, parsed; the four statuses.
+//! - [`options`]: what a client asks of a pin through its `meta`.
 //! - [`filter`]: the query of a list of pins, parsed.
 //! - [`address`]: which network addresses may be dialled or handed out.
 //! - [`placement`]: which nodes hold a content.
@@ -17,6 +18,7 @@ pub mod content;
 pub mod filter;
 pub mod id;
 pub mod invalid;
+pub mod options;
 pub mod pin;
 pub mod placement;
 pub mod retry;

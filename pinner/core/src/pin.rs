@@ -1,6 +1,6 @@
 //! What a client may ask for: a pin, parsed from the API's `Pin` object.
 
-use crate::{Invalid, content::SubmittedCid};
+use crate::{Invalid, content::SubmittedCid, options::PinOptions};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -90,6 +90,8 @@ pub struct NewPin {
     pub origins: Vec<String>,
     /// The pairs, if any were given; `{}` is kept apart from none.
     pub meta: Option<Meta>,
+    /// What the pairs ask of us.
+    pub options: PinOptions,
 }
 
 impl NewPin {
@@ -102,13 +104,17 @@ impl NewPin {
         if let Some(name) = &raw.name {
             check_name(name)?;
         }
-        if let Some(meta) = &raw.meta {
-            check_meta(meta)?;
-        }
+        let options = match &raw.meta {
+            None => PinOptions::default(),
+            Some(meta) => {
+                check_meta(meta)?;
+                PinOptions::parse(meta)?
+            }
+        };
         let mut seen = BTreeSet::new();
         let usable = |origin: &String| origin.len() <= 512 && !origin.contains('\0') && seen.insert(origin.clone());
         let origins = raw.origins.unwrap_or_default().into_iter().filter(usable).take(ORIGINS_MAX).collect();
-        Ok(Self { cid, name: raw.name, origins, meta: raw.meta })
+        Ok(Self { cid, name: raw.name, origins, meta: raw.meta, options })
     }
 }
 
@@ -177,6 +183,16 @@ mod tests {
             |origins: Vec<String>| NewPin::parse(RawPin { origins: Some(origins), ..raw() }).unwrap().origins.len();
         assert_eq!(kept((0..40).map(|i| format!("garbage {i}")).chain(["x".repeat(9_999)]).collect()), ORIGINS_MAX);
         assert_eq!(kept(vec!["twice".into(), "twice".into(), "nul\0".into()]), 1);
+    }
+
+    #[test]
+    fn options_are_read_from_meta_which_stays_as_it_was() {
+        let meta = Meta::from([("anchorage_replication".into(), "3".into()), ("app".into(), "x".into())]);
+        let pin = NewPin::parse(RawPin { meta: Some(meta.clone()), ..raw() }).unwrap();
+        assert_eq!((pin.options.replication, pin.meta), (Some(3), Some(meta)));
+        let bad = Meta::from([("anchorage_expires".into(), "soon".into())]);
+        let refusal = NewPin::parse(RawPin { meta: Some(bad), ..raw() }).unwrap_err();
+        assert_eq!(refusal.field, "meta.anchorage_expires");
     }
 
     #[test]
