@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod auth;
 pub mod body;
+pub mod cors;
 pub mod detached;
 pub mod error;
 pub mod health;
@@ -13,9 +14,10 @@ pub mod wire;
 
 use crate::service::Service;
 use actix_web::{
-    App, HttpResponse, HttpServer, Resource,
+    App, HttpResponse, HttpServer, Resource, Route,
     body::MessageBody,
     dev::{Server, ServiceRequest, ServiceResponse},
+    guard,
     middleware::{Next, from_fn},
     web,
 };
@@ -29,32 +31,40 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Threads that parse and answer; the work behind them runs elsewhere.
 const WORKERS: usize = 2;
 
-/// The whole route table.
+/// The whole route table. What browsers may call from anybody's page has CORS; administration has not.
 fn routes(config: &mut web::ServiceConfig) {
     config
-        .service(resource("/pins").route(web::get().to(pins::list)).route(web::post().to(pins::create)))
         .service(
-            resource("/pins/{requestid}")
-                .route(web::get().to(pins::read))
-                .route(web::post().to(pins::replace))
-                .route(web::delete().to(pins::delete)),
+            web::scope("/pins")
+                .wrap(cors::open(cors::PINS))
+                .wrap(from_fn(cors::in_form))
+                .service(resource("").route(get().to(pins::list)).route(web::post().to(pins::create)))
+                .service(
+                    resource("/{requestid}")
+                        .route(get().to(pins::read))
+                        .route(web::post().to(pins::replace))
+                        .route(web::delete().to(pins::delete)),
+                ),
         )
-        .service(resource("/admin/v1/nodes").route(web::get().to(admin::nodes::list)))
-        .service(resource("/admin/v1/nodes/{node}").route(web::get().to(admin::nodes::read)))
+        .service(resource("/admin/v1/nodes").route(get().to(admin::nodes::list)))
+        .service(resource("/admin/v1/nodes/{node}").route(get().to(admin::nodes::read)))
         .service(resource("/admin/v1/nodes/{node}/scheduling").route(web::put().to(admin::nodes::schedule)))
         .service(resource("/admin/v1/nodes/{node}/cordon").route(web::post().to(admin::nodes::cordon)))
         .service(resource("/admin/v1/nodes/{node}/uncordon").route(web::post().to(admin::nodes::uncordon)))
         .service(resource("/admin/v1/nodes/{node}/drain").route(web::post().to(admin::nodes::drain)))
         .service(
-            resource("/admin/v1/orgs")
-                .route(web::get().to(admin::orgs::list))
-                .route(web::post().to(admin::orgs::create)),
+            resource("/admin/v1/orgs").route(get().to(admin::orgs::list)).route(web::post().to(admin::orgs::create)),
         )
         .service(resource("/admin/v1/tokens").route(web::post().to(admin::tokens::mint)))
-        .service(resource("/openapi.json").route(web::get().to(openapi::document)))
-        .service(resource("/livez").route(web::get().to(health::livez)))
-        .service(resource("/readyz").route(web::get().to(health::readyz)))
+        .service(resource("/openapi.json").route(get().to(openapi::document)))
+        .service(resource("/livez").route(get().to(health::livez)))
+        .service(resource("/readyz").route(get().to(health::readyz)))
         .default_service(web::to(not_found));
+}
+
+/// GET, and HEAD with it: the server leaves the body out of an answer to HEAD.
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 /// A path that refuses every method which is not added to it.

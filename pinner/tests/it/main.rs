@@ -8,6 +8,7 @@
 mod stage;
 
 mod catalogue;
+mod cors;
 mod errors;
 mod hangups;
 mod kubo_faults;
