@@ -23,7 +23,8 @@ const TUNING: [&str; 5] = [
     "ANCHORAGE_WORKER_",
 ];
 /// Read by this command or by the admin client, so they say nothing about the pinners.
-const NOT_FOR_PINNERS: [&str; 4] = ["ANCHORAGE_TOOLS_DIR", "ANCHORAGE_SERVER", "ANCHORAGE_TOKEN", "ANCHORAGE_LAB_"];
+const NOT_FOR_PINNERS: [&str; 5] =
+    ["ANCHORAGE_TOOLS_DIR", "ANCHORAGE_SERVER", "ANCHORAGE_TOKEN", "ANCHORAGE_LAB_", "ANCHORAGE_PINNING_SPEC"];
 const REPLICATION_MIN: &str = "ANCHORAGE_REPLICATION_MIN";
 const REPLICATION_MAX: &str = "ANCHORAGE_REPLICATION_MAX";
 /// Beyond its own grace, for the process to end.

@@ -24,6 +24,20 @@ pub struct PinRequest {
     meta: Option<BTreeMap<String, String>>,
 }
 
+/// Where a pin stands.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum Status {
+    /// Accepted, waiting for a node to take it up.
+    Queued,
+    /// Nodes are fetching the content.
+    Pinning,
+    /// Enough nodes hold the content.
+    Pinned,
+    /// Given up.
+    Failed,
+}
+
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Anchorage", description = "A multi-tenant IPFS pinning service. `/pins` is the IPFS Pinning Services API 1.0.0."),

@@ -19,8 +19,10 @@ const TIMESTAMP: StaticFormatDescription =
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PinResults {
     /// How many pins match the filters, whatever the page.
+    #[schema(minimum = 0)]
     pub count: i64,
     /// Newest first.
+    #[schema(max_items = 1000)]
     pub results: Vec<PinStatus>,
 }
 
@@ -30,7 +32,8 @@ pub struct PinStatus {
     /// Identifies the request.
     #[schema(example = "pin_01h455vb4pex5vsknk084sn02q")]
     pub requestid: String,
-    /// `queued`, `pinning`, `pinned` or `failed`.
+    /// Where it stands.
+    #[schema(value_type = super::openapi::Status)]
     pub status: String,
     /// When the request was accepted, in UTC with milliseconds; unique in the org.
     #[schema(format = DateTime)]
@@ -38,6 +41,7 @@ pub struct PinStatus {
     /// What was asked for.
     pub pin: Pin,
     /// Addresses of nodes that take the content.
+    #[schema(value_type = std::collections::BTreeSet<String>, min_items = 1, max_items = 20)]
     pub delegates: Vec<String>,
     /// More about the status.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -51,12 +55,15 @@ pub struct Pin {
     pub cid: String,
     /// A label, at most 255 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, max_length = 255)]
     pub name: Option<String>,
     /// Peers that have the content.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = std::collections::BTreeSet<String>, max_items = 20)]
     pub origins: Vec<String>,
     /// Pairs to store with the pin.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub meta: Option<BTreeMap<String, String>>,
 }
 
