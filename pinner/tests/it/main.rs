@@ -7,7 +7,7 @@
 
 mod stage;
 
-mod catalogue;
+mod belt;
 mod cors;
 mod errors;
 mod hangups;

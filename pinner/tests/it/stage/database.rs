@@ -29,12 +29,21 @@ impl Database {
     /// A migrated database that nobody else uses, on the shared Postgres.
     pub(crate) async fn new() -> Self {
         static TEMPLATE: OnceCell<Database> = OnceCell::const_new();
+        TEMPLATE.get_or_init(|| Self::template(*POSTGRES)).await.copy().await
+    }
+
+    /// A copy of a database to which nobody is connected.
+    pub(crate) async fn copy(&self) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let template = TEMPLATE.get_or_init(|| Self::template(*POSTGRES)).await;
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let copy = Self { name, port: template.port };
-        copy.on_server(&format!("create database {} template {}", copy.name, template.name)).await;
+        let copy = Self { name, port: self.port };
+        copy.on_server(&format!("create database {} template {}", copy.name, self.name)).await;
         copy
+    }
+
+    /// Throws a database away before its test ends, so that many do not fill the disk.
+    pub(crate) async fn drop(self) {
+        self.on_server(&format!("drop database {} with (force)", self.name)).await;
     }
 
     /// An empty database of the Postgres at `port`.

@@ -1,0 +1,105 @@
+//! What the catalogue is known to hold although a rule speaks against it, each with the reason.
+//!
+//! Whoever adds a table, a function or a grant that a rule of [`super::catalogue`] objects to either changes it or
+//! says here why it is right. What is on a list and no longer there is an error too.
+
+/// A fact and why it is right.
+pub(super) type Known = (&'static str, &'static str);
+
+/// Tables that are no tenant's.
+pub(super) const WITHOUT_ROW_SECURITY: &[Known] = &[
+    ("nodes", "the fleet: placement and delegates need it in every request"),
+    ("signing_keys", "names of keys, never a key"),
+    ("_sqlx_migrations", "which migrations were applied"),
+];
+
+/// Policies other than the two that every table of orgs has: the owner's, and the org's on itself.
+pub(super) const ACROSS_ORGS: &[Known] = &[
+    ("contents.worker ALL to {anchorage_worker} using true check true", "a content is held once for all orgs"),
+    ("placements.worker ALL to {anchorage_worker} using true check true", "the pinner's own work; names no org"),
+    ("placements.metrics SELECT to {anchorage_metrics} using true check", "counted by status; names no org"),
+    ("pin_counts.metrics SELECT to {anchorage_metrics} using true check", "counts alone"),
+];
+
+const WORK: &str = "a pinner's own work, on jobs that name no org";
+const INNER: &str = "called by other functions and triggers only";
+const ADMIN: &str = "administration reaches across orgs; the API decides who may";
+const GUARDED: &str = "does nothing but for the org of the transaction";
+
+/// Functions that run with the owner's rights, with who may call each.
+pub(super) const DEFINERS: &[Known] = &[
+    ("add_copies for anchorage_worker", WORK),
+    ("admin_create_org for anchorage_api", ADMIN),
+    ("admin_list_orgs for anchorage_api", ADMIN),
+    ("admin_record_token for anchorage_api", ADMIN),
+    ("claim for anchorage_worker", WORK),
+    ("count_pins for nobody", INNER),
+    ("expire_leases for anchorage_worker", WORK),
+    ("fail_pin for anchorage_worker", WORK),
+    ("fill_copies for nobody", INNER),
+    ("finish_pin for anchorage_worker", WORK),
+    ("finish_unpin for anchorage_worker", WORK),
+    ("hand_back for anchorage_worker", WORK),
+    ("lock_contents for anchorage_api", GUARDED),
+    ("may_unpin for anchorage_worker", WORK),
+    ("origins_of for anchorage_worker", WORK),
+    ("pin_progress for anchorage_api", GUARDED),
+    ("place for anchorage_api", GUARDED),
+    ("release_job for anchorage_worker", WORK),
+    ("report_progress for anchorage_worker", WORK),
+    ("settle for nobody", INNER),
+    ("short_of_copies for anchorage_worker", WORK),
+    ("stamp_pin for nobody", INNER),
+    ("unpin_jobs for anchorage_api", GUARDED),
+];
+
+/// Functions with the owner's rights that are meant to reach another org's rows when the API calls them.
+pub(super) const REACHES_ACROSS: &[Known] = &[
+    ("admin_create_org", ADMIN),
+    ("admin_list_orgs", ADMIN),
+    ("admin_record_token", ADMIN),
+    ("lock_contents", "to be bound to the org"),
+    ("unpin_jobs", "to be bound to the org"),
+];
+
+const UNGUESSABLE: &str = "an id that nobody can guess";
+const CLOSED: &str = "in a table that no tenant can reach";
+
+/// Unique keys that do not begin with the org.
+pub(super) const KEYS_WITHOUT_ORG: &[Known] = &[
+    ("contents_pkey", CLOSED),
+    ("orgs_name_key", "names of orgs are given by administrators"),
+    ("orgs_pkey", "the org itself"),
+    ("pins_pkey", UNGUESSABLE),
+    ("placements_job_key", CLOSED),
+    ("placements_pkey", CLOSED),
+    ("tokens_pkey", UNGUESSABLE),
+];
+
+/// Foreign keys without the org.
+pub(super) const REFERENCES_WITHOUT_ORG: &[Known] = &[
+    ("placements_content_fkey", CLOSED),
+    ("placements_node_id_fkey", CLOSED),
+    ("tokens_kid_fkey", "keys are the deployment's"),
+];
+
+/// What a service role may do with a table, beyond calling functions.
+pub(super) const GRANTS: &[Known] = &[
+    ("anchorage_api SELECT on _sqlx_migrations", "it refuses to serve with an older schema"),
+    ("anchorage_api SELECT on nodes", "placement and delegates"),
+    ("anchorage_api SELECT on orgs", "its own org"),
+    ("anchorage_api SELECT on pin_counts", "its own counts"),
+    ("anchorage_api DELETE on pins", "its own pins"),
+    ("anchorage_api INSERT on pins", "its own pins"),
+    ("anchorage_api SELECT on pins", "its own pins"),
+    ("anchorage_api SELECT on signing_keys", "tokens are verified"),
+    ("anchorage_api SELECT on tokens", "its own tokens"),
+    ("anchorage_metrics SELECT on nodes", "counts"),
+    ("anchorage_metrics SELECT on pin_counts", "counts"),
+    ("anchorage_metrics SELECT on placements", "counts"),
+    ("anchorage_worker INSERT on nodes", "a pinner registers itself"),
+    ("anchorage_worker SELECT on nodes", "the fleet"),
+    ("anchorage_worker UPDATE on nodes", "its sign of life, and what it was asked for"),
+    ("anchorage_worker SELECT on contents", "its own work"),
+    ("anchorage_worker SELECT on placements", "its own work"),
+];
