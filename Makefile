@@ -5,6 +5,8 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 
 LAB := e2e/lab/lab
 NODES ?= 1
+SCALE ?= full
+ROWS ?= 1,2,3,8
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast dev bench lint fmt crds images tools clean
@@ -24,8 +26,9 @@ test-fast: ## Unit and scenario tests only
 dev: tools ## The whole service on this machine, without Kubernetes; NODES=3 for a fleet
 	cargo run --locked -p anchorage -- dev --nodes $(NODES)
 
-bench: ## The benches
-	@echo 'There are no benches in this version. What they will measure is in ARCHITECTURE.md.'
+bench: tools ## Ratios to what the parts can do at best; SCALE=small for three minutes, ROWS=1,3 for some rows
+	cargo build --release --locked -p anchorage -p e2e
+	$(CARGO_TARGET_DIR)/release/e2e bench --scale $(SCALE) --rows $(ROWS)
 
 lint: ## Clippy, formatting, dependencies and licences, shell scripts
 	@e2e/run lint

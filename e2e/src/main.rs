@@ -1,10 +1,11 @@
-//! `e2e demo`: the demo. `e2e stage`: what it is played on. The end-to-end tests are `cargo test -p e2e --test kind`.
+//! `e2e demo`: the demo. `e2e stage`: what it is played on. `e2e bench`: the benches. The end-to-end tests are
+//! `cargo test -p e2e --test kind`.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Anchorage on a kind cluster.
+/// Anchorage on a kind cluster, and on the bench.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -18,12 +19,15 @@ enum Verb {
     Demo,
     /// Sets up only what Anchorage lives among: the cluster, its images, Traefik, Prometheus.
     Stage,
+    /// Measures the service against what its parts can do at best.
+    Bench(e2e::bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Demo => e2e::demo::run(),
         Verb::Stage => e2e::demo::Stage::set().map(drop),
+        Verb::Bench(arguments) => e2e::bench::run(&arguments),
     };
     if let Err(error) = result {
         eprintln!("{error:#}");
