@@ -36,6 +36,8 @@ macro_rules! transaction {
     }};
 }
 
+pub mod bulk;
+
 enum Stopped {
     Database(sqlx::Error),
     Refused(ApiError),

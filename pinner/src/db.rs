@@ -4,7 +4,9 @@
 //! held to it by row-level security, and a [`WorkerTx`], which sees placements of all orgs but no token and no name.
 //! A third role reads counts for metrics.
 
+pub mod bulk;
 pub mod counts;
+pub mod members;
 pub mod migrate;
 pub mod nodes;
 pub mod orgs;

@@ -1,12 +1,14 @@
 //! The HTTP surface: the pinning API, the admin API, probes, the description of all of it.
 
 pub mod admin;
+pub mod api;
 pub mod auth;
 pub mod body;
 pub mod cors;
 pub mod detached;
 pub mod error;
 pub mod health;
+pub mod incoming;
 pub mod metrics;
 pub mod openapi;
 pub mod pins;
@@ -45,6 +47,21 @@ fn routes(config: &mut web::ServiceConfig) {
                         .route(web::post().to(pins::replace))
                         .route(web::delete().to(pins::delete)),
                 ),
+        )
+        .service(
+            web::scope("/api/v1")
+                .wrap(cors::open(cors::API))
+                .wrap(from_fn(cors::in_form))
+                .service(resource("/org").route(get().to(api::org::read)))
+                .service(resource("/members").route(get().to(api::members::list)))
+                .service(
+                    resource("/members/{subject}")
+                        .route(web::put().to(api::members::put))
+                        .route(web::delete().to(api::members::remove)),
+                )
+                .service(resource("/pins/delete").route(web::post().to(api::deletion::delete)))
+                .service(resource("/pins/export").route(get().to(api::export::export)))
+                .service(resource("/pins/import").route(web::post().to(api::import::import))),
         )
         .service(resource("/admin/v1/nodes").route(get().to(admin::nodes::list)))
         .service(resource("/admin/v1/nodes/{node}").route(get().to(admin::nodes::read)))

@@ -1,6 +1,6 @@
 //! Orgs, the record of minted tokens, and which signing keys exist.
 
-use super::PlatformTx;
+use super::{PlatformTx, TenantTx};
 use pinner_core::id::{OrgId, TokenId};
 use sqlx::FromRow;
 use time::OffsetDateTime;
@@ -15,6 +15,21 @@ pub struct OrgRow {
     pub name: String,
     /// When it was created.
     pub created: OffsetDateTime,
+}
+
+/// The org of a transaction, with its limits.
+#[derive(Debug, Clone, FromRow)]
+pub struct OwnOrgRow {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// When it was created.
+    pub created: OffsetDateTime,
+    /// The most pins it may have; none for no limit.
+    pub max_pins: Option<i64>,
+    /// The most bytes it may hold; none for no limit.
+    pub max_bytes: Option<i64>,
 }
 
 /// What creating an org came to.
@@ -49,6 +64,11 @@ pub async fn create(tx: &mut PlatformTx, id: OrgId, name: &str) -> sqlx::Result<
 /// All orgs, by name.
 pub async fn list(tx: &mut PlatformTx) -> sqlx::Result<Vec<OrgRow>> {
     sqlx::query_as("select id, name, created from admin_list_orgs()").fetch_all(&mut **tx).await
+}
+
+/// The org of the transaction: the only one that row-level security shows.
+pub async fn own(tx: &mut TenantTx) -> sqlx::Result<OwnOrgRow> {
+    sqlx::query_as("select id, name, created, max_pins, max_bytes from orgs").fetch_one(&mut **tx).await
 }
 
 /// Records a token that is about to be handed out.

@@ -28,6 +28,24 @@ pub struct Writer {
     pub org: OrgId,
 }
 
+/// May upload content for an org.
+pub struct Uploader {
+    /// Whose pins it becomes.
+    pub org: OrgId,
+}
+
+/// May manage an org.
+pub struct OrgAdmin {
+    /// Which org.
+    pub org: OrgId,
+}
+
+/// Has a token of an org, whatever it allows.
+pub struct Insider {
+    /// Which org.
+    pub org: OrgId,
+}
+
 /// May administer the platform.
 pub struct PlatformAdmin {
     /// The token that was used; none for the deployment's own.
@@ -64,6 +82,10 @@ impl Caller {
 
     fn org_with(&self, scope: Scope) -> Result<OrgId, ApiError> {
         self.need(scope)?;
+        self.org()
+    }
+
+    fn org(&self) -> Result<OrgId, ApiError> {
         self.org.ok_or_else(|| {
             ApiError::Forbidden("this token belongs to no org; use one that was minted for an org".into())
         })
@@ -96,4 +118,7 @@ macro_rules! extract {
 
 extract!(Reader, caller => Ok(Self { org: caller.org_with(Scope::PinsRead)? }));
 extract!(Writer, caller => Ok(Self { org: caller.org_with(Scope::PinsWrite)? }));
+extract!(Uploader, caller => Ok(Self { org: caller.org_with(Scope::UploadsWrite)? }));
+extract!(OrgAdmin, caller => Ok(Self { org: caller.org_with(Scope::OrgAdmin)? }));
+extract!(Insider, caller => Ok(Self { org: caller.org()? }));
 extract!(PlatformAdmin, caller => caller.need(Scope::PlatformAdmin).map(|()| Self { token: caller.token }));

@@ -16,6 +16,10 @@ use actix_web::{
 /// The methods of the pinning API.
 pub const PINS: &[Method] = &[Method::GET, Method::HEAD, Method::POST, Method::DELETE, Method::OPTIONS];
 
+/// The methods of `/api/v1`.
+pub const API: &[Method] =
+    &[Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+
 /// Headers of an answer that a page may read beside the usual ones.
 const EXPOSED: [&str; 4] = ["retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
 /// How long a browser may remember a preflight, in seconds. Chromium caps it at two hours.

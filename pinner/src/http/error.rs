@@ -31,6 +31,9 @@ pub enum ApiError {
     /// Too many bytes.
     #[error("the request's body is larger than 1 MiB")]
     TooLarge,
+    /// Nothing came for too long.
+    #[error("nothing came for 60 s in the middle of the request's body; send it again without pauses")]
+    TooSlow,
     /// Not now.
     #[error("{0}")]
     Unavailable(String),
@@ -45,6 +48,11 @@ impl ApiError {
         Self::NotFound(details.to_owned())
     }
 
+    /// What a client is told.
+    pub fn failure(&self) -> Failure {
+        Failure { error: FailureError { reason: self.reason().to_owned(), details: self.to_string() } }
+    }
+
     fn reason(&self) -> &'static str {
         match self {
             Self::Invalid(_) | Self::BadRequest(_) => "BAD_REQUEST",
@@ -53,6 +61,7 @@ impl ApiError {
             Self::NotFound(_) => "NOT_FOUND",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
             Self::TooLarge => "PAYLOAD_TOO_LARGE",
+            Self::TooSlow => "REQUEST_TIMEOUT",
             Self::Unavailable(_) => "SERVICE_UNAVAILABLE",
             Self::Internal => "INTERNAL_SERVER_ERROR",
         }
@@ -121,6 +130,7 @@ impl ResponseError for ApiError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -133,6 +143,6 @@ impl ResponseError for ApiError {
             Self::Unavailable(_) => response.insert_header((header::RETRY_AFTER, "2")),
             _ => &mut response,
         };
-        response.json(Failure { error: FailureError { reason: self.reason().to_owned(), details: self.to_string() } })
+        response.json(self.failure())
     }
 }

@@ -1,6 +1,6 @@
 //! `/openapi.json`: the description of the API, made from the handlers.
 
-use super::{admin, error, health, pins, wire};
+use super::{admin, api, error, health, pins, wire};
 use actix_web::HttpResponse;
 use std::collections::BTreeMap;
 use utoipa::{
@@ -43,6 +43,8 @@ pub enum Status {
     info(title = "Anchorage", description = "A multi-tenant IPFS pinning service. `/pins` is the IPFS Pinning Services API 1.0.0."),
     paths(
         pins::list, pins::create, pins::read, pins::replace, pins::delete,
+        api::org::read, api::members::list, api::members::put, api::members::remove,
+        api::deletion::delete, api::export::export, api::import::import,
         admin::nodes::list, admin::nodes::read, admin::nodes::schedule,
         admin::nodes::cordon, admin::nodes::uncordon, admin::nodes::drain,
         admin::orgs::list, admin::orgs::create, admin::tokens::mint,
@@ -52,6 +54,8 @@ pub enum Status {
     modifiers(&BearerToken),
     tags(
         (name = "pins", description = "The IPFS Pinning Services API"),
+        (name = "org", description = "The token's org: its limits, its usage, its members"),
+        (name = "bulk", description = "Many pins at once"),
         (name = "admin", description = "For whoever runs the platform"),
         (name = "probes", description = "For Kubernetes"),
     )

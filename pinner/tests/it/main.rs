@@ -8,10 +8,12 @@
 mod stage;
 
 mod belt;
+mod bulk;
 mod cors;
 mod errors;
 mod hangups;
 mod kubo_faults;
+mod members;
 mod outages;
 mod pins_api;
 mod pool;

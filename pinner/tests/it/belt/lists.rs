@@ -86,6 +86,10 @@ pub(super) const REFERENCES_WITHOUT_ORG: &[Known] = &[
 /// What a service role may do with a table, beyond calling functions.
 pub(super) const GRANTS: &[Known] = &[
     ("anchorage_api SELECT on _sqlx_migrations", "it refuses to serve with an older schema"),
+    ("anchorage_api DELETE on members", "its own members"),
+    ("anchorage_api INSERT on members", "its own members"),
+    ("anchorage_api SELECT on members", "its own members"),
+    ("anchorage_api UPDATE on members.role", "its own members"),
     ("anchorage_api SELECT on nodes", "placement and delegates"),
     ("anchorage_api SELECT on orgs", "its own org"),
     ("anchorage_api SELECT on pin_counts", "its own counts"),

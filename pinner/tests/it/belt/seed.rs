@@ -60,6 +60,12 @@ async fn seed() -> Seeded {
             until("it is pinned", SOON, async || (org.status(&pin).await == "pinned").then_some(())).await;
         }
     }
+    for org in ["org-a", "org-b"] {
+        let admin = pinner.org_with(org, &["org:admin"]).await;
+        let put =
+            admin.request(reqwest::Method::PUT, "/api/v1/members/somebody").json(&serde_json::json!({"role": "admin"}));
+        admin.send(put).await.expect(200);
+    }
     // And a content that nobody holds any more and that a node has not let go yet.
     let dropped = b.pin(&cids::fresh()).await;
     kubo.set_present(false);

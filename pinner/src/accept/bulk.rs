@@ -1,0 +1,28 @@
+//! Deleting many pins of an org in one transaction.
+
+use super::{Stopped, TRIES, is_deadlock};
+use crate::{
+    db::{bulk, pins},
+    http::error::ApiError,
+    service::Service,
+};
+use pinner_core::id::{OrgId, PinId};
+use uuid::Uuid;
+
+/// Deletes those of the pins that are the org's; gives which. At most as many as one transaction should lock: the
+/// caller keeps to 1,000.
+pub async fn delete(service: &Service, org: OrgId, ids: &[PinId]) -> Result<Vec<PinId>, ApiError> {
+    let ready = service.ready()?;
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let (deleted, wakes) = transaction!(async {
+        let mut tx = service.db.tenant(org).await?;
+        let contents = bulk::contents(&mut tx, &ids).await?;
+        let keys: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
+        pins::lock(&mut tx, None, &keys).await?;
+        let deleted = bulk::delete(&mut tx, &ids, &keys).await?;
+        tx.commit().await?;
+        Ok::<_, Stopped>(deleted)
+    })?;
+    ready.waker.wake(&wakes);
+    Ok(deleted.into_iter().map(PinId::from_uuid).collect())
+}
