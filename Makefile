@@ -9,7 +9,7 @@ SCALE ?= full
 ROWS ?= 1,2,3,8
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast dev bench lint fmt crds images tools clean
+.PHONY: help demo test test-fast campaign dev bench lint fmt crds images tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,10 @@ test: ## Everything that CI checks, the end-to-end tests on kind included
 
 test-fast: ## Unit and scenario tests only
 	@e2e/run test-fast
+
+campaign: ## Random tests at full size: CUTS requests cut off, HISTORIES with crashes, TORTURE of pools; SEED repeats one
+	CUTS=$(or $(CUTS),100000) HISTORIES=$(or $(HISTORIES),100) TORTURE=$(or $(TORTURE),1000000) \
+		cargo test --locked -p anchorage --test it -- --nocapture --test-threads 1 hangups:: histories:: torture::
 
 dev: tools ## The whole service on this machine, without Kubernetes; NODES=3 for a fleet
 	cargo run --locked -p anchorage -- dev --nodes $(NODES)

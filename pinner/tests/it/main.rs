@@ -12,6 +12,7 @@ mod bulk;
 mod cors;
 mod errors;
 mod hangups;
+mod histories;
 mod kubo_faults;
 mod members;
 mod outages;

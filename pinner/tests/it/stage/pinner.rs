@@ -25,9 +25,10 @@ pub(crate) const ADMIN_TOKEN: &str = "an-admin-token-of-more-than-thirty-two-cha
 /// The deployment's root secret.
 pub(crate) const TOKENS_ROOT: &str = "a-root-secret-of-more-than-thirty-two-characters";
 
-/// The program with a subcommand and nothing of our own environment.
+/// The program with a subcommand and nothing of our own environment. `ANCHORAGE_PROGRAM` names another build of it.
 pub(crate) fn program(subcommand: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_anchorage"));
+    let built = env!("CARGO_BIN_EXE_anchorage").into();
+    let mut command = Command::new(std::env::var_os("ANCHORAGE_PROGRAM").unwrap_or(built));
     command.arg(subcommand).env_clear().stdin(Stdio::null());
     command
 }

@@ -1,0 +1,261 @@
+//! Random histories of several orgs on few contents, with crashes in between, against a model: a map of pins.
+//!
+//! The pinner is killed in the middle of requests, Kubo goes away and comes back. At rest Kubo pins what some pin holds
+//! and nothing else; and a content that was pinned and is held ever since is neither unpinned nor added again, whoever
+//! deletes, replaces or dies meanwhile.
+//!
+//! `HISTORIES=n` runs that many, `SEED=…` repeats one.
+
+use crate::stage::{
+    cids,
+    client::{ALL, Client, id},
+    database::Database,
+    fake_kubo::{Addition, FakeKubo},
+    pinner::{Pinner, Setup},
+    truth,
+    wait::SOON,
+};
+use futures::future::join_all;
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+const ORGS: usize = 3;
+const STEPS: usize = 50;
+
+/// What one org asks for. Names are given once, so that a pin tells which request made it.
+#[derive(Debug, Clone)]
+enum Operation {
+    Create { name: String, cid: String },
+    Replace { old: String, name: String, cid: String },
+    Delete { old: String },
+}
+
+/// A pin of the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Held {
+    cid: String,
+    name: String,
+}
+
+/// One org: how to reach it, and the pins it must have by requestid.
+struct Org {
+    client: Client,
+    pins: BTreeMap<String, Held>,
+}
+
+/// What is being run.
+struct History {
+    random: StdRng,
+    contents: Vec<String>,
+    kubo: FakeKubo,
+    orgs: Vec<Org>,
+    names: usize,
+    /// Contents that were pinned and have been held ever since, with how often each had been added and removed then.
+    settled: BTreeMap<String, (usize, usize)>,
+}
+
+impl Operation {
+    async fn send(&self, org: &Client) -> reqwest::Result<Value> {
+        let request = match self {
+            Self::Create { name, cid } => {
+                org.request(reqwest::Method::POST, "/pins").json(&json!({"cid": cid, "name": name}))
+            }
+            Self::Replace { old, name, cid } => {
+                let pin = json!({"cid": cid, "name": name, "meta": {"of": old}});
+                org.request(reqwest::Method::POST, &format!("/pins/{old}")).json(&pin)
+            }
+            Self::Delete { old } => org.request(reqwest::Method::DELETE, &format!("/pins/{old}")),
+        };
+        Ok(org.try_send(request).await?.expect(202))
+    }
+
+    /// What the model makes of it once it was acknowledged.
+    fn apply(&self, pins: &mut BTreeMap<String, Held>, answer: &Value) {
+        if let Self::Replace { old, .. } | Self::Delete { old } = self {
+            pins.remove(old);
+        }
+        if let Self::Create { name, cid } | Self::Replace { name, cid, .. } = self {
+            pins.insert(id(answer), Held { cid: cid.clone(), name: name.clone() });
+        }
+    }
+}
+
+impl History {
+    /// Something that `org` may do now; `busy` are pins that others of its requests are about.
+    fn choose(&mut self, org: usize, busy: &mut BTreeSet<String>) -> Operation {
+        self.names += 1;
+        let name = format!("name {}", self.names);
+        let pins = &self.orgs[org].pins;
+        let free: Vec<_> = pins.keys().filter(|pin| !busy.contains(*pin)).cloned().collect();
+        let old = free.choose(&mut self.random).cloned();
+        let cid = self.contents.choose(&mut self.random).expect("not empty").clone();
+        if let Some(old) = &old {
+            busy.insert(old.clone());
+        }
+        match (self.random.random_range(0..10), old) {
+            // Of another content, mostly; then of the same, with nothing but name and meta changed.
+            (0..2, Some(old)) => Operation::Replace { old, name, cid },
+            (2..4, Some(old)) => Operation::Replace { cid: pins[&old].cid.clone(), old, name },
+            (4..7, Some(old)) => Operation::Delete { old },
+            _ => Operation::Create { name, cid },
+        }
+    }
+
+    /// One request, acknowledged.
+    async fn step(&mut self, org: usize) {
+        let operation = self.choose(org, &mut BTreeSet::new());
+        let answer = operation.send(&self.orgs[org].client).await.expect("the service answers");
+        operation.apply(&mut self.orgs[org].pins, &answer);
+    }
+
+    /// Several requests at once in whose middle the pinner is killed. Each was carried out whole or not at all, and if
+    /// it was acknowledged, it was.
+    async fn crash(&mut self, setup: &Setup, pinner: Pinner) -> Pinner {
+        let mut busy = BTreeSet::new();
+        let operations: Vec<_> = (0..12).map(|n| (n % ORGS, self.choose(n % ORGS, &mut busy))).collect();
+        let wait = Duration::from_micros(self.random.random_range(0..60_000));
+        let requests = join_all(operations.iter().map(|(org, operation)| operation.send(&self.orgs[*org].client)));
+        let kill = async {
+            tokio::time::sleep(wait).await;
+            pinner.kill().await;
+        };
+        let (answers, ()) = tokio::join!(requests, kill);
+        let pinner = setup.start().await;
+        let stored = join_all(self.orgs.iter().map(|org| listed(&org.client))).await;
+        for ((org, operation), answer) in operations.iter().zip(answers) {
+            let (pins, stored) = (&mut self.orgs[*org].pins, &stored[*org]);
+            match answer {
+                Ok(answer) => operation.apply(pins, &answer),
+                Err(_) => adopt(operation, pins, stored),
+            }
+        }
+        pinner
+    }
+
+    /// At any moment: what is listed is the model, and what stayed held was left alone.
+    async fn check(&mut self, admin: &sqlx::PgPool) {
+        truth::check(admin).await;
+        for org in &self.orgs {
+            assert_eq!(listed(&org.client).await, org.pins);
+        }
+        let held = self.held();
+        self.settled.retain(|cid, _| held.contains(cid));
+        for (cid, before) in &self.settled {
+            let now = (self.kubo.calls("pin/add", cid), self.kubo.calls("pin/rm", cid));
+            assert_eq!(now, *before, "additions and removals of {cid}, which is pinned and held by somebody");
+        }
+        self.kubo.check();
+    }
+
+    /// At rest: Kubo pins what is held.
+    async fn rest(&mut self, admin: &sqlx::PgPool) {
+        truth::wait_for_rest(admin, SOON).await;
+        self.check(admin).await;
+        let held = self.held();
+        self.kubo.look(|record| assert_eq!(record.pinned, held));
+        let calls = |cid: &String| (self.kubo.calls("pin/add", cid), self.kubo.calls("pin/rm", cid));
+        self.settled = held.iter().map(|cid| (cid.clone(), calls(cid))).collect();
+    }
+
+    fn held(&self) -> BTreeSet<String> {
+        self.orgs.iter().flat_map(|org| org.pins.values().map(|pin| pin.cid.clone())).collect()
+    }
+}
+
+/// What an org has, as the service lists it.
+async fn listed(org: &Client) -> BTreeMap<String, Held> {
+    let page = org.get(&format!("/pins?limit=1000&status={ALL}")).await.expect(200);
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let pins = page["results"].as_array().expect("a list");
+    assert_eq!(page["count"].as_u64(), Some(pins.len() as u64), "the count and the page");
+    pins.iter().map(|pin| (id(pin), Held { cid: text(&pin["pin"]["cid"]), name: text(&pin["pin"]["name"]) })).collect()
+}
+
+/// Takes over what became of a request that was not answered.
+fn adopt(operation: &Operation, pins: &mut BTreeMap<String, Held>, stored: &BTreeMap<String, Held>) {
+    let made = |wanted: &String| stored.iter().find(|(_, pin)| pin.name == *wanted);
+    let (old, new) = match operation {
+        Operation::Create { name, .. } => (None, made(name)),
+        Operation::Replace { old, name, .. } => (Some(old), made(name)),
+        Operation::Delete { old } => (Some(old), None),
+    };
+    if let Operation::Replace { old, .. } = operation {
+        assert_ne!(stored.contains_key(old), new.is_some(), "half of {operation:?} was done");
+    }
+    if let Some(old) = old
+        && !stored.contains_key(old)
+    {
+        pins.remove(old);
+    }
+    if let Some((id, pin)) = new {
+        pins.insert(id.clone(), pin.clone());
+    }
+}
+
+async fn run(seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let (database, kubo) = (Database::new().await, FakeKubo::new().await);
+    kubo.plan(|_, before| match before % 3 {
+        0 => Addition::After(Duration::from_millis(10)),
+        1 => Addition::BreaksOff,
+        _ => Addition::After(Duration::ZERO),
+    });
+    let admin = database.pool("postgres");
+    let setup = Setup::new(&database, &kubo.url);
+    let mut pinner = setup.start().await;
+    let mut orgs = Vec::new();
+    for org in 0..ORGS {
+        orgs.push(Org { client: pinner.org(&format!("org-{org}")).await, pins: BTreeMap::new() });
+    }
+    let contents = (0..random.random_range(2..6)).map(|_| cids::fresh()).collect();
+    let mut history = History { random, contents, kubo, orgs, names: 0, settled: BTreeMap::new() };
+    for _ in 0..STEPS {
+        match history.random.random_range(0..40) {
+            0 => pinner = history.crash(&setup, pinner).await,
+            1..4 => history.rest(&admin).await,
+            4 => {
+                history.kubo.set_present(false);
+                for org in 0..ORGS {
+                    history.step(org).await;
+                }
+                history.kubo.set_present(true);
+            }
+            _ => {
+                let org = history.random.random_range(0..ORGS);
+                history.step(org).await;
+            }
+        }
+        history.check(&admin).await;
+    }
+    pinner = history.crash(&setup, pinner).await;
+    history.rest(&admin).await;
+    // Nothing but name and meta: Kubo does not hear of it.
+    let calls = |history: &History| {
+        history.kubo.look(|record| record.calls.iter().filter(|(call, _)| call.starts_with("pin/")).count())
+    };
+    let before = calls(&history);
+    for org in 0..ORGS {
+        let Some((old, pin)) = history.orgs[org].pins.first_key_value() else { continue };
+        let operation = Operation::Replace { old: old.clone(), name: format!("last {org}"), cid: pin.cid.clone() };
+        let answer = operation.send(&history.orgs[org].client).await.expect("the service answers");
+        assert_eq!(answer["status"], "pinned", "what is held already is pinned at once");
+        operation.apply(&mut history.orgs[org].pins, &answer);
+    }
+    history.rest(&admin).await;
+    assert_eq!(calls(&history), before, "calls about pins");
+    pinner.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn histories_with_crashes_in_between_leave_every_org_what_it_holds() {
+    let variable = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let first = variable("SEED").unwrap_or_else(|| rand::random::<u64>() >> 1);
+    for seed in (first..).take(variable("HISTORIES").unwrap_or(2) as usize) {
+        println!("SEED={seed} HISTORIES=1");
+        run(seed).await;
+    }
+}
