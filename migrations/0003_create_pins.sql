@@ -71,7 +71,8 @@ grant select on contents to anchorage_worker;
 create table placements (
     content bytea not null references contents (key),
     node_id uuid not null references nodes (id),
-    job bigint not null generated always as identity unique,
+    -- Names the work in messages and logs. Statements reach a row by its key, so this has no index of its own.
+    job bigint not null generated always as identity,
     status placement_status not null default 'queued',
     -- Bumped whenever the work changes hands or meaning; a result for another generation is refused.
     generation bigint not null default 1,
@@ -79,20 +80,36 @@ create table placements (
     -- greater of its org's last turn and its node's present one, so an org that asks for much waits behind itself.
     turn bigint not null default 0,
     lease_until timestamptz,
+    -- Attempts that came to nothing. From the first on the placement is in the retry lane.
     attempts integer not null default 0,
     -- Since when this has been tried: the deadline counts from here.
     placed timestamptz not null default now(),
+    -- Infinite while an unpin waits for `after`.
     next_attempt timestamptz not null default now(),
+    -- The most that any attempt has seen.
     blocks bigint not null default 0,
     bytes bigint not null default 0,
+    -- Why the last attempt came to nothing: in words, and as a code for programs.
     error text,
+    reason text check (reason in ('NO_PROVIDERS', 'STALLED', 'DEADLINE', 'QUOTA', 'KUBO_ERROR')),
+    -- A pin of this content was replaced by one of that: nothing is let go before that is fetched.
+    after bytea,
+    -- Kubo may have been told to let go, and may yet do it: set with the claim of an unpin.
+    unpin_begun boolean not null default false,
     primary key (content, node_id)
 );
--- What a node has to do next.
-create index placements_due on placements (node_id, next_attempt) where status in ('queued', 'unpinning');
--- Work whose holder went silent.
-create index placements_leased on placements (node_id, lease_until) where status = 'pinning';
--- What is on a node: for drains and metrics.
+-- A change of status writes to every index that still covers the row, and each pin changes status twice; so there
+-- are few, and each holds no more rows than its reader asks for.
+--
+-- The fresh lane: claimed by turn, a share of it from the other end.
+create index placements_fresh on placements (node_id, turn, job) where status = 'queued' and attempts = 0;
+-- The retry lane.
+create index placements_retry on placements (node_id, next_attempt) where status = 'queued' and attempts > 0;
+-- What is to be let go.
+create index placements_unpin on placements (node_id, next_attempt) where status = 'unpinning';
+-- What waits for another content.
+create index placements_after on placements (after) where after is not null;
+-- What is on a node: for drains and metrics, and for the few that are leased.
 create index placements_by_node on placements (node_id, status);
 
 alter table placements enable row level security;

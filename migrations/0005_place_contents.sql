@@ -73,7 +73,7 @@ begin
     end if;
     update public.placements p
     set status = 'queued', generation = p.generation + 1, lease_until = null, attempts = 0,
-        placed = now(), next_attempt = now(), error = null
+        placed = now(), next_attempt = now(), error = null, reason = null, after = null
     where p.content = content_key and p.status in ('failed', 'unpinning');
     perform public.fill_copies(content_key, copies, candidates);
     perform public.settle(array[content_key]);
@@ -94,7 +94,7 @@ $$;
 create function pin_progress(pin_ids uuid[])
 returns table (
     pin_id uuid, nodes uuid[], copies bigint, pinned bigint, attempts integer, blocks bigint, bytes bigint,
-    next_attempt timestamptz, error text
+    next_attempt timestamptz, error text, reason text, expires timestamptz, refused text
 )
 language sql stable security definer set search_path = pg_catalog, public, pg_temp
 as $$
@@ -107,11 +107,14 @@ as $$
         coalesce(max(p.blocks), 0),
         coalesce(max(p.bytes), 0),
         min(p.next_attempt) filter (where p.status = 'queued' and p.attempts > 0),
-        min(p.error) filter (where p.status in ('queued', 'failed'))
+        (array_agg(p.error order by p.job) filter (where p.status in ('queued', 'failed') and p.error is not null))[1],
+        (array_agg(p.reason order by p.job) filter (where p.status in ('queued', 'failed') and p.error is not null))[1],
+        pins.expires,
+        pins.refused
     from public.pins
     left join public.placements p on p.content = pins.content and p.status <> 'unpinning'
     where pins.id = any (pin_ids) and pins.org_id = public.current_org()
-    group by pins.id
+    group by pins.org_id, pins.id
 $$;
 
 revoke all on function

@@ -1,30 +1,70 @@
 -- A pinner's own work: claiming placements and saying what became of them.
+--
+-- Whatever is told of jobs is told of many at once: arrays of the same length, one element for each job. A job is
+-- the caller's as long as its generation is the one that was claimed; those that are not are passed over in
+-- silence, and the answer names those that were.
 
--- Takes up to `slots` due jobs of a node, oldest first. Both kinds of work: pinning and unpinning.
-create function claim(node uuid, slots integer, lease interval)
-returns table (
-    content bytea, job bigint, generation bigint, unpin boolean, attempts integer, age_seconds double precision
+-- Takes due jobs of a node: new ones in the order of their turns (`oldest`) and from the other end (`newest`),
+-- ones that were tried before (`retries`) and unpins, each up to its number.
+create function claim(
+    node uuid, oldest integer, newest integer, retries integer, unpins integer, lease interval
 )
-language sql volatile security definer set search_path = pg_catalog, public, pg_temp
+returns table (
+    content bytea, job bigint, generation bigint, lane text, attempts integer, age_seconds double precision,
+    turn bigint, unpin_begun boolean
+)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
-    with due as (
-        select p.content, p.node_id from public.placements p
-        where p.node_id = node and p.status in ('queued', 'unpinning') and p.next_attempt <= now()
-            and (p.lease_until is null or p.lease_until < now())
-        order by p.next_attempt
-        limit slots
+#variable_conflict use_column
+begin
+    return query
+    with in_order as (
+        select p.content from public.placements p
+        where p.node_id = node and p.status = 'queued' and p.attempts = 0 and p.next_attempt <= now()
+        order by p.turn, p.job
+        limit oldest
         for no key update skip locked
+    ), latest as (
+        select p.content from public.placements p
+        where p.node_id = node and p.status = 'queued' and p.attempts = 0 and p.next_attempt <= now()
+        order by p.turn desc, p.job desc
+        limit newest
+        for no key update skip locked
+    ), again as (
+        select p.content from public.placements p
+        where p.node_id = node and p.status = 'queued' and p.attempts > 0 and p.next_attempt <= now()
+        order by p.next_attempt
+        limit retries
+        for no key update skip locked
+    ), unwanted as (
+        select p.content from public.placements p
+        where p.node_id = node and p.status = 'unpinning' and p.next_attempt <= now()
+        order by p.next_attempt
+        limit unpins
+        for no key update skip locked
+    ), due as (
+        select in_order.content, 'fresh' as lane, true as ordered from in_order
+        union all
+        select latest.content, 'fresh', false from latest where latest.content not in (select in_order.content from in_order)
+        union all
+        select again.content, 'retry', false from again
+        union all
+        select unwanted.content, 'unpin', false from unwanted
     )
     update public.placements p
     set status = case p.status when 'queued' then 'pinning'::public.placement_status else p.status end,
         generation = p.generation + 1,
         lease_until = now() + lease,
         -- An unpin is asked for again after its lease, should its pinner die.
-        next_attempt = case p.status when 'unpinning' then now() + lease else p.next_attempt end
+        next_attempt = case p.status when 'unpinning' then now() + lease else p.next_attempt end,
+        unpin_begun = p.unpin_begun or p.status = 'unpinning'
     from due
-    where p.content = due.content and p.node_id = due.node_id
-    returning p.content, p.job, p.generation, p.status = 'unpinning', p.attempts,
-        extract(epoch from now() - p.placed)::double precision
+    where p.content = due.content and p.node_id = node
+    returning p.content, p.job, p.generation, due.lane, p.attempts,
+        extract(epoch from now() - p.placed)::double precision,
+        case when due.ordered then p.turn end,
+        p.unpin_begun;
+end
 $$;
 
 -- Puts back every job that a node had taken: at its start, when whoever took them is gone, and at its end.
@@ -41,7 +81,7 @@ as $$
     select count(*) from back
 $$;
 
--- Puts back jobs whose lease ran out: their pinner was cut off from the database.
+-- Puts back jobs whose lease ran out: their pinner was cut off from the database. Unpins come back by themselves.
 create function expire_leases(node uuid) returns bigint
 language sql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
@@ -54,98 +94,210 @@ as $$
     select count(*) from back
 $$;
 
--- Puts one job back as it was, without counting an attempt: its pinner stops, or its Kubo is away.
-create function release_job(job_id bigint, job_generation bigint, retry_in interval) returns void
+-- Which of these jobs are still the caller's.
+create function held_jobs(node uuid, keys bytea[], jobs bigint[], generations bigint[]) returns table (job bigint, generation bigint)
+language sql stable security definer set search_path = pg_catalog, public, pg_temp
+as $$
+    select r.job, r.generation
+    from unnest(keys, jobs, generations) as r (key, job, generation)
+    join public.placements p on p.content = r.key and p.node_id = node
+    where p.job = r.job and p.generation = r.generation and p.status in ('pinning', 'unpinning')
+$$;
+
+-- Notes progress and lengthens the leases. Gives the jobs that are still the caller's; the others must stop.
+create function report_progress(
+    node uuid, keys bytea[], jobs bigint[], generations bigint[], block_counts bigint[], byte_counts bigint[],
+    lease interval
+) returns table (job bigint, generation bigint)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
+as $$
+begin
+    perform 1 from public.contents where key = any (keys) order by key for no key update;
+    return query
+        update public.placements p
+        set blocks = greatest(p.blocks, r.blocks), bytes = greatest(p.bytes, r.bytes), lease_until = now() + lease,
+            next_attempt = case p.status when 'unpinning' then now() + lease else p.next_attempt end
+        from unnest(keys, jobs, generations, block_counts, byte_counts) as r (key, job, generation, blocks, bytes)
+        where p.content = r.key and p.node_id = node and p.job = r.job and p.generation = r.generation
+            and p.status in ('pinning', 'unpinning')
+        returning r.job, r.generation;
+    perform public.settle(keys);
+end
+$$;
+
+-- The contents are pinned on the node. Gives the jobs that were the caller's.
+create function finish_pins(
+    node uuid, keys bytea[], jobs bigint[], generations bigint[], block_counts bigint[], byte_counts bigint[]
+) returns table (job bigint, generation bigint)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
+as $$
+begin
+    perform 1 from public.contents where key = any (keys) order by key for no key update;
+    return query
+        update public.placements p
+        set status = 'pinned', lease_until = null, error = null, reason = null, attempts = 0, after = null,
+            unpin_begun = false, blocks = greatest(p.blocks, r.blocks), bytes = greatest(p.bytes, r.bytes)
+        from unnest(keys, jobs, generations, block_counts, byte_counts) as r (key, job, generation, blocks, bytes)
+        where p.content = r.key and p.node_id = node and p.job = r.job and p.generation = r.generation
+            and p.status = 'pinning'
+        returning r.job, r.generation;
+    perform public.settle(keys);
+end
+$$;
+
+-- Attempts that came to nothing: another one after so many seconds, or none where that is null. Where it does not
+-- count, nothing was wrong with it but the time it took: it goes on in the retry lane.
+-- Gives the jobs that were the caller's.
+create function fail_pins(
+    node uuid, keys bytea[], jobs bigint[], generations bigint[], whys text[], reasons text[], counts boolean[],
+    retries_in double precision[]
+) returns table (job bigint, generation bigint)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
+as $$
+begin
+    perform 1 from public.contents where key = any (keys) order by key for no key update;
+    return query
+        update public.placements p
+        set status = case when r.retry_in is null then 'failed' else 'queued' end::public.placement_status,
+            attempts = case when r.counts then p.attempts + 1 else greatest(p.attempts, 1) end,
+            lease_until = null, error = r.why, reason = r.reason, generation = p.generation + 1,
+            next_attempt = coalesce(now() + make_interval(secs => r.retry_in), p.next_attempt)
+        from unnest(keys, jobs, generations, whys, reasons, counts, retries_in)
+            as r (key, job, generation, why, reason, counts, retry_in)
+        where p.content = r.key and p.node_id = node and p.job = r.job and p.generation = r.generation
+            and p.status = 'pinning'
+        returning r.job, r.generation;
+    perform public.settle(keys);
+end
+$$;
+
+-- Puts jobs back as they were, without counting an attempt: their pinner stops, or its Kubo is away.
+create function release_jobs(
+    node uuid, keys bytea[], jobs bigint[], generations bigint[], retries_in double precision[]
+) returns table (job bigint, generation bigint)
 language sql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
-    update public.placements
-    set status = case status when 'pinning' then 'queued'::public.placement_status else status end,
-        generation = generation + 1, lease_until = null, next_attempt = now() + retry_in
-    where job = job_id and generation = job_generation and status in ('pinning', 'unpinning')
+    update public.placements p
+    set status = case p.status when 'pinning' then 'queued'::public.placement_status else p.status end,
+        generation = p.generation + 1, lease_until = null, next_attempt = now() + make_interval(secs => r.retry_in)
+    from unnest(keys, jobs, generations, retries_in) as r (key, job, generation, retry_in)
+    where p.content = r.key and p.node_id = node and p.job = r.job and p.generation = r.generation
+        and p.status in ('pinning', 'unpinning')
+    returning r.job, r.generation
 $$;
 
--- Notes progress and lengthens the lease. False when the job is no longer the caller's: then it must stop.
-create function report_progress(
-    job_id bigint, job_generation bigint, content_key bytea, block_count bigint, byte_count bigint, lease interval
-) returns boolean
+-- The contents are unpinned on the node: the placements are gone, and with the last one each content. Gives the
+-- jobs that were the caller's; one is not when somebody pinned the content again meanwhile.
+create function finish_unpins(node uuid, keys bytea[], jobs bigint[], generations bigint[]) returns table (job bigint, generation bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
 begin
-    perform 1 from public.contents where key = content_key for no key update;
-    update public.placements
-    set blocks = block_count, bytes = byte_count, lease_until = now() + lease
-    where job = job_id and generation = job_generation and status = 'pinning';
-    if not found then
-        return false;
-    end if;
-    perform public.settle(array[content_key]);
-    return true;
-end
-$$;
-
--- The content is pinned on the node. False when the job is no longer the caller's.
-create function finish_pin(job_id bigint, job_generation bigint, content_key bytea) returns boolean
-language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
-as $$
-begin
-    perform 1 from public.contents where key = content_key for no key update;
-    update public.placements
-    set status = 'pinned', lease_until = null, error = null, attempts = 0
-    where job = job_id and generation = job_generation and status = 'pinning';
-    if not found then
-        return false;
-    end if;
-    perform public.settle(array[content_key]);
-    return true;
-end
-$$;
-
--- An attempt failed: another one after `retry_in`, or none when that is null. False when not the caller's.
-create function fail_pin(job_id bigint, job_generation bigint, content_key bytea, why text, retry_in interval)
-returns boolean
-language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
-as $$
-begin
-    perform 1 from public.contents where key = content_key for no key update;
-    update public.placements
-    set status = case when retry_in is null then 'failed' else 'queued' end::public.placement_status,
-        attempts = attempts + 1, lease_until = null, error = why, generation = generation + 1,
-        next_attempt = coalesce(now() + retry_in, next_attempt)
-    where job = job_id and generation = job_generation and status = 'pinning';
-    if not found then
-        return false;
-    end if;
-    perform public.settle(array[content_key]);
-    return true;
-end
-$$;
-
--- The content is unpinned on the node: the placement is gone, and with the last one the content.
--- False when the job is no longer the caller's, as when someone pinned the content again meanwhile.
-create function finish_unpin(job_id bigint, job_generation bigint, content_key bytea) returns boolean
-language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
-as $$
-begin
-    perform 1 from public.contents where key = content_key for update;
-    delete from public.placements where job = job_id and generation = job_generation and status = 'unpinning';
-    if not found then
-        return false;
-    end if;
+    perform 1 from public.contents where key = any (keys) order by key for update;
+    return query
+        delete from public.placements p
+        using unnest(keys, jobs, generations) as r (key, job, generation)
+        where p.content = r.key and p.node_id = node and p.job = r.job and p.generation = r.generation
+            and p.status = 'unpinning'
+        returning r.job, r.generation;
     delete from public.contents c
-    where c.key = content_key and c.refs = 0
-        and not exists (select from public.placements p where p.content = content_key);
-    return true;
+    where c.key = any (keys) and c.refs = 0
+        and not exists (select from public.placements p where p.content = c.key);
 end
 $$;
 
 -- Whether an unpin is still wanted: asked right before Kubo is told.
-create function may_unpin(job_id bigint, job_generation bigint) returns boolean
+create function may_unpin(node uuid, content_key bytea, job_generation bigint) returns boolean
 language sql stable security definer set search_path = pg_catalog, public, pg_temp
 as $$
     select exists (
         select from public.placements p join public.contents c on c.key = p.content
-        where p.job = job_id and p.generation = job_generation and p.status = 'unpinning' and c.refs = 0
+        where p.content = content_key and p.node_id = node and p.generation = job_generation
+            and p.status = 'unpinning' and c.refs = 0
     )
+$$;
+
+-- Fails up to `max_rows` placements of a node that waited for another attempt past their deadline.
+create function fail_overdue(node uuid, deadline interval, max_rows integer) returns bigint
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
+as $$
+declare
+    overdue bytea[];
+    failed bigint;
+begin
+    select array_agg(o.content) into overdue
+    from (
+        select p.content from public.placements p
+        where p.node_id = node and p.status = 'queued' and p.attempts > 0 and p.placed < now() - deadline
+        order by p.next_attempt
+        limit max_rows
+    ) o;
+    perform 1 from public.contents where key = any (overdue) order by key for no key update;
+    update public.placements p
+    set status = 'failed', generation = p.generation + 1, reason = 'DEADLINE'
+    where p.content = any (overdue) and p.node_id = node
+        and p.status = 'queued' and p.attempts > 0 and p.placed < now() - deadline;
+    get diagnostics failed = row_count;
+    perform public.settle(overdue);
+    return failed;
+end
+$$;
+
+-- Replacing a pin keeps what both contents share: the unpin of the old one, and of those that wait for it in their
+-- turn, waits until the new one is fetched. Only where this very transaction has turned the old one to be let go, so
+-- nobody reaches what somebody else dropped.
+create function keep_until(old_content bytea, new_content bytea) returns void
+language sql volatile security definer set search_path = pg_catalog, public, pg_temp
+as $$
+    update public.placements p
+    set after = new_content, next_attempt = 'infinity'
+    where p.status = 'unpinning' and p.lease_until is null and (p.content = old_content or p.after = old_content)
+        and exists (
+            select from public.placements o
+            where o.content = old_content and o.status = 'unpinning' and o.xmin = pg_current_xact_id_if_assigned()::xid
+        )
+        and exists (
+            select from public.placements n where n.content = new_content and n.status in ('queued', 'pinning')
+        )
+$$;
+
+-- Lets the unpins of a node go on that wait for a content which is fetched, or which will not be soon: the third
+-- attempt at it has begun.
+create function release_kept(node uuid) returns bigint
+language sql volatile security definer set search_path = pg_catalog, public, pg_temp
+as $$
+    with released as (
+        update public.placements p
+        set after = null, next_attempt = now()
+        where p.after is not null and p.node_id = node and p.status = 'unpinning' and p.next_attempt = 'infinity'
+            and not exists (
+                select from public.placements n
+                where n.content = p.after and n.status in ('queued', 'pinning') and n.attempts < 3
+            )
+        returning 1
+    )
+    select count(*) from released
+$$;
+
+-- Deletes up to `max_rows` pins whose time is up. Gives the jobs to wake pinners for: what nobody else holds.
+create function expire_pins(max_rows integer) returns table (job bigint, node_id uuid, generation bigint)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    expired uuid[];
+    released bytea[];
+begin
+    select array_agg(e.id), array_agg(distinct e.content) into expired, released
+    from (
+        select pins.id, pins.content from public.pins
+        where pins.expires <= now() order by pins.expires limit max_rows
+    ) e;
+    perform 1 from public.contents where key = any (released) order by key for no key update;
+    delete from public.pins where id = any (expired) and expires <= now();
+    return query
+        select p.job, p.node_id, p.generation from public.placements p
+        where p.content = any (released) and p.status = 'unpinning' and p.lease_until is null;
+end
 $$;
 
 -- Contents behind `after` that are on fewer nodes than their pins ask for. `copies` is what the most demanding pin
@@ -194,16 +346,25 @@ as $$
 $$;
 
 revoke all on function
-    claim(uuid, integer, interval), hand_back(uuid), expire_leases(uuid),
-    release_job(bigint, bigint, interval),
-    report_progress(bigint, bigint, bytea, bigint, bigint, interval), finish_pin(bigint, bigint, bytea),
-    fail_pin(bigint, bigint, bytea, text, interval), finish_unpin(bigint, bigint, bytea), may_unpin(bigint, bigint),
+    claim(uuid, integer, integer, integer, integer, interval), hand_back(uuid), expire_leases(uuid),
+    held_jobs(uuid, bytea[], bigint[], bigint[]),
+    report_progress(uuid, bytea[], bigint[], bigint[], bigint[], bigint[], interval),
+    finish_pins(uuid, bytea[], bigint[], bigint[], bigint[], bigint[]),
+    fail_pins(uuid, bytea[], bigint[], bigint[], text[], text[], boolean[], double precision[]),
+    release_jobs(uuid, bytea[], bigint[], bigint[], double precision[]),
+    finish_unpins(uuid, bytea[], bigint[], bigint[]), may_unpin(uuid, bytea, bigint),
+    fail_overdue(uuid, interval, integer), keep_until(bytea, bytea), release_kept(uuid), expire_pins(integer),
     short_of_copies(bytea, integer), add_copies(bytea, integer, uuid[]), origins_of(bytea)
 from public;
 grant execute on function
-    claim(uuid, integer, interval), hand_back(uuid), expire_leases(uuid),
-    release_job(bigint, bigint, interval),
-    report_progress(bigint, bigint, bytea, bigint, bigint, interval), finish_pin(bigint, bigint, bytea),
-    fail_pin(bigint, bigint, bytea, text, interval), finish_unpin(bigint, bigint, bytea), may_unpin(bigint, bigint),
+    claim(uuid, integer, integer, integer, integer, interval), hand_back(uuid), expire_leases(uuid),
+    held_jobs(uuid, bytea[], bigint[], bigint[]),
+    report_progress(uuid, bytea[], bigint[], bigint[], bigint[], bigint[], interval),
+    finish_pins(uuid, bytea[], bigint[], bigint[], bigint[], bigint[]),
+    fail_pins(uuid, bytea[], bigint[], bigint[], text[], text[], boolean[], double precision[]),
+    release_jobs(uuid, bytea[], bigint[], bigint[], double precision[]),
+    finish_unpins(uuid, bytea[], bigint[], bigint[]), may_unpin(uuid, bytea, bigint),
+    fail_overdue(uuid, interval, integer), release_kept(uuid), expire_pins(integer),
     short_of_copies(bytea, integer), add_copies(bytea, integer, uuid[]), origins_of(bytea)
 to anchorage_worker;
+grant execute on function keep_until(bytea, bytea) to anchorage_api;

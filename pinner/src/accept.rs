@@ -85,6 +85,7 @@ pub async fn replace(service: &Service, org: OrgId, id: PinId, pin: &NewPin) -> 
         let (status, mut wakes) = insert(&mut tx, service, ready, org, pin).await?;
         let Some(unpins) = pins::delete(&mut tx, id, &old.content).await? else { return Ok(None) };
         wakes.extend(unpins);
+        pins::keep_until(&mut tx, &old.content, pin.cid.key().as_bytes()).await?;
         tx.commit().await?;
         Ok::<_, Stopped>(Some((status, wakes)))
     })?;

@@ -190,8 +190,16 @@ impl fmt::Display for NetworkMode {
 /// Bounds of the worker.
 #[derive(Debug, Clone, Copy)]
 pub struct Worker {
-    /// Placements worked on at a time, 1 to 4,096.
+    /// New placements worked on at a time, 1 to 4,096, as are the other slots.
     pub slots: usize,
+    /// Fetches that take longer than a moment, beside those.
+    pub slow_slots: usize,
+    /// Placements that were tried before.
+    pub retry_slots: usize,
+    /// Placements that are let go.
+    pub unpin_slots: usize,
+    /// How long a first attempt may bring nothing before it joins those that are tried again.
+    pub patience: Duration,
     /// Between two searches for work whose wake-up was lost.
     pub sweep: Duration,
     /// A pin without progress for this long is given up for now; never more than `deadline`.

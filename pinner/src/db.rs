@@ -32,13 +32,13 @@ pub struct Database {
 impl Database {
     /// Prepares the pools; connects when a connection is first needed. Errors on URLs that are none.
     pub fn new(config: &config::Database) -> Result<Self, DatabaseUrlError> {
-        let pool = |url: &config::Secret, key, size| {
-            pool::lazy(url.expose(), size).map_err(|source| DatabaseUrlError { key, source })
+        let pool = |url: &config::Secret, key, size, settings: &[_]| {
+            pool::lazy(url.expose(), size, settings).map_err(|source| DatabaseUrlError { key, source })
         };
         Ok(Self {
-            api: pool(&config.api_url, "database.apiUrl", config.pool_size)?,
-            worker: pool(&config.worker_url, "database.workerUrl", config.pool_size)?,
-            metrics: pool(&config.metrics_url, "database.metricsUrl", 1)?,
+            api: pool(&config.api_url, "database.apiUrl", config.pool_size, &[])?,
+            worker: pool(&config.worker_url, "database.workerUrl", config.pool_size, &pool::PLAN_EACH_CALL)?,
+            metrics: pool(&config.metrics_url, "database.metricsUrl", 1, &[])?,
         })
     }
 

@@ -9,6 +9,7 @@ pub mod detached;
 pub mod error;
 pub mod health;
 pub mod incoming;
+mod info;
 pub mod metrics;
 pub mod openapi;
 pub mod pins;

@@ -90,12 +90,28 @@ impl Kubo {
         }
     }
 
+    /// Whether Kubo is about to let a content go because somebody asked it to who need not be there any more.
+    pub async fn is_unpinning(&self, content: &ContentKey) -> Result<bool, KuboError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Command {
+            command: String,
+            active: bool,
+            args: Option<Vec<String>>,
+        }
+        let commands: Vec<Command> = self.lookup("diag/cmds", &[]).await?;
+        let content = content.to_string();
+        Ok(commands.iter().any(|command| {
+            command.active && command.command == "pin/rm" && command.args.iter().flatten().any(|arg| *arg == content)
+        }))
+    }
+
     /// Begins to pin a content that is **not** pinned: adding one that is deletes its pin first (HAZARDS 11).
     /// Dropping the answer cancels the work in Kubo.
-    pub async fn add_pin(&self, content: &ContentKey) -> Result<Addition, KuboError> {
+    pub fn add_pin(&self, content: &ContentKey) -> Addition {
         let parameters = [("arg", content.to_string()), ("progress", "true".into())];
         let request = self.client.post(self.endpoint("pin/add")).query(&parameters);
-        Ok(Addition::new(accepted(request.send().await.map_err(KuboError::Unreachable)?).await?))
+        Addition::new(async move { accepted(request.send().await.map_err(KuboError::Unreachable)?).await })
     }
 
     /// Lets a content go. One that is not pinned is let go already.

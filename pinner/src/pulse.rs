@@ -9,7 +9,14 @@ use crate::{
     kubo::{Identity, Kubo, KuboError},
 };
 use pinner_core::{address::Target, id::NodeId};
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{sync::watch, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +37,8 @@ pub struct Pulse {
     pub fleet: Fleet,
     /// Told whether Kubo answers.
     pub kubo_ready: watch::Sender<bool>,
+    /// How far the worker has come in the queue of turns.
+    pub turn: Arc<AtomicI64>,
 }
 
 impl Pulse {
@@ -82,6 +91,7 @@ impl Pulse {
             peer_id: identity.map(|identity| identity.peer_id.clone()),
             addresses: identity.map(|identity| identity.addresses.clone()).unwrap_or_default(),
             kubo_ready: identity.is_some(),
+            turn: self.turn.load(Ordering::Relaxed),
         };
         let mut tx = self.db.worker().await?;
         nodes::heartbeat(&mut tx, self.node, &beat).await?;

@@ -22,7 +22,11 @@ use crate::{
 };
 use anyhow::{Context, bail};
 use pinner_core::{address::AddressRule, id::NodeId, retry::RetryPolicy};
-use std::{net::SocketAddr, net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
 use tokio::{
     runtime::Handle,
     signal::unix::{SignalKind, signal},
@@ -108,6 +112,7 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
     let bell = Bell::default();
     let (waker, wakes) = Waker::new(node, bell.clone());
     let (kubo_ready, kubo_state) = watch::channel(false);
+    let turn = Arc::new(AtomicI64::new(0));
     let db = service.db.clone();
 
     let worker = Worker {
@@ -117,15 +122,22 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
         fleet: fleet.clone(),
         waker: waker.clone(),
         kubo_ready: kubo_state.clone(),
+        turn: Arc::clone(&turn),
         settings: worker::Settings {
-            slots: config.worker.slots,
+            slots: worker::Slots {
+                fresh: config.worker.slots,
+                slow: config.worker.slow_slots,
+                retries: config.worker.retry_slots,
+                unpins: config.worker.unpin_slots,
+            },
             sweep: config.worker.sweep,
+            patience: config.worker.patience,
             stall: config.worker.stall,
             retry: RetryPolicy { deadline: config.worker.deadline, ..RetryPolicy::default() },
         },
         metrics: Arc::clone(&service.metrics),
     };
-    let pulse = Pulse { db: db.clone(), kubo, node, fleet: fleet.clone(), kubo_ready };
+    let pulse = Pulse { db: db.clone(), kubo, node, fleet: fleet.clone(), kubo_ready, turn };
     // So that the very first request knows where to place a pin and whom to name as delegate.
     drop(tokio::time::timeout(FIRST_BEAT, pulse.beat()).await);
     let counting = count::Sources {

@@ -7,23 +7,40 @@
 
 mod dial;
 mod exclusive;
+mod lanes;
 mod pin;
+mod reports;
+mod results;
 mod sweep;
 mod unpin;
 
+pub use lanes::Slots;
+
 use crate::{
     bell::{Bell, Listener},
-    db::{Database, placements},
+    db::{
+        Database,
+        placements::{self, Job, Lane},
+    },
     fleet::Fleet,
     kubo::Kubo,
     metrics::Metrics,
     wake::Waker,
 };
 use exclusive::Exclusive;
-use pinner_core::{id::NodeId, retry::RetryPolicy};
-use std::{sync::Arc, time::Duration};
+use lanes::{Lanes, Slot};
+use pinner_core::{id::NodeId, lane::Room, retry::RetryPolicy};
+use reports::Reports;
+use results::Results;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 use sweep::Sweep;
-use tokio::{sync::Semaphore, sync::watch, task::JoinSet, time::MissedTickBehavior};
+use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 /// How long a claim is good for without a sign of life.
@@ -31,16 +48,18 @@ const LEASE: Duration = Duration::from_secs(60);
 /// Waits between tries to tell the database how a job ended.
 const INSIST_WAITS: [Duration; 4] =
     [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4)];
-/// The most jobs that one look takes, so that a look stays short.
+/// The most jobs of one lane that one look takes, so that a look stays short.
 const CLAIM_MAX: usize = 64;
 
 /// The worker's bounds.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Jobs at once.
-    pub slots: usize,
+    pub slots: Slots,
     /// Time between sweeps.
     pub sweep: Duration,
+    /// How long a first attempt may bring nothing before it joins the others in the retry lane.
+    pub patience: Duration,
     /// How long a fetch may bring nothing before it is given up.
     pub stall: Duration,
     /// When to try again.
@@ -61,6 +80,8 @@ pub struct Worker {
     pub waker: Waker,
     /// Whether Kubo answered when it was last asked.
     pub kubo_ready: watch::Receiver<bool>,
+    /// The highest turn that was taken in the order of turns, for the pulse to tell.
+    pub turn: Arc<AtomicI64>,
     /// Bounds.
     pub settings: Settings,
     /// Counters.
@@ -70,76 +91,97 @@ pub struct Worker {
 struct Running {
     worker: Worker,
     exclusive: Exclusive,
-    slots: Arc<Semaphore>,
+    lanes: Arc<Lanes>,
+    reports: Arc<Reports>,
+    results: Results,
     stop: CancellationToken,
 }
 
 /// Works until told to stop; then cancels what is under way, hands it back and returns.
 pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
     let mut listener = bell.listener();
-    let slots = Arc::new(Semaphore::new(worker.settings.slots));
     let mut sweep = Sweep::default();
     let mut tick = tokio::time::interval(worker.settings.sweep);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut kubo_ready = worker.kubo_ready.clone();
-    let running = Arc::new(Running { worker, exclusive: Exclusive::default(), slots, stop: stop.clone() });
-    let mut jobs = JoinSet::new();
+    let (results, queue) = Results::new();
+    let lanes = Arc::new(Lanes::new(worker.settings.slots));
+    let (exclusive, reports) = (Exclusive::default(), Arc::default());
+    let running = Arc::new(Running { worker, exclusive, lanes, reports, results, stop: stop.clone() });
     hand_back(&running.worker).await;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            () = listener.heard() => {}
-            Some(_) = jobs.join_next(), if !jobs.is_empty() => {}
-            Ok(()) = kubo_ready.changed() => {}
-            _ = tick.tick() => sweep.run(&running.worker).await,
+    let mut jobs = JoinSet::new();
+    let mut taken = 0;
+    let work = async {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = listener.heard() => {}
+                () = running.lanes.freed() => {}
+                Some(_) = jobs.join_next(), if !jobs.is_empty() => continue,
+                Ok(()) = kubo_ready.changed() => {}
+                _ = tick.tick() => sweep.run(&running.worker).await,
+            }
+            look(&running, &mut listener, &mut jobs, &mut taken).await;
         }
-        look(&running, &mut listener, &mut jobs).await;
+        // Each job sees the same token and lets go of Kubo.
+        while jobs.join_next().await.is_some() {}
+    };
+    // Results are told as long as there are jobs that could have one.
+    tokio::select! {
+        () = work => {}
+        () = queue.run(&running.worker, &stop) => {}
+        () = async { running.reports.run(&running.worker, &stop).await; std::future::pending().await } => {}
     }
-    // Each job sees the same token and lets go of Kubo.
-    while jobs.join_next().await.is_some() {}
     hand_back(&running.worker).await;
 }
 
 /// Claims what is due into free slots.
-async fn look(running: &Arc<Running>, listener: &mut Listener, jobs: &mut JoinSet<()>) {
+async fn look(running: &Arc<Running>, listener: &mut Listener, jobs: &mut JoinSet<()>, taken: &mut u64) {
     let answers = listener.begin();
     loop {
-        let free = running.slots.available_permits().min(CLAIM_MAX);
-        if free == 0 || !*running.worker.kubo_ready.borrow() {
+        let room = running.lanes.room(*taken, CLAIM_MAX);
+        if room.total() == 0 || !*running.worker.kubo_ready.borrow() {
             break;
         }
-        let claimed = match claim(&running.worker, free).await {
+        let claimed = match claim(&running.worker, room).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 tracing::warn!(%error, "cannot claim work; the next sweep tries again");
                 break;
             }
         };
-        let all = claimed.len() < free;
+        let more = claimed.len() >= CLAIM_MAX;
         for job in claimed {
-            let slot =
-                Arc::clone(&running.slots).try_acquire_owned().expect("only this loop takes slots, and counted them");
-            let running = Arc::clone(running);
-            jobs.spawn(async move {
-                let _slot = slot;
-                let _alone = running.exclusive.lock(&job.content).await;
-                if job.unpin {
-                    unpin::run(&running.worker, &running.stop, &job).await;
-                } else {
-                    pin::run(&running.worker, &running.stop, &job).await;
-                }
-            });
+            *taken += u64::from(job.lane == Lane::Fresh);
+            running.worker.turn.fetch_max(job.turn.unwrap_or(0), Ordering::Relaxed);
+            let slot = running.lanes.take(job.lane);
+            jobs.spawn(work(Arc::clone(running), slot, job));
         }
-        if all {
+        if !more {
             break;
         }
     }
     listener.end(answers);
 }
 
-async fn claim(worker: &Worker, free: usize) -> sqlx::Result<Vec<placements::Job>> {
+/// Works on a job from its claim to the moment when the database knows how it ended.
+async fn work(running: Arc<Running>, slot: Slot, job: Job) {
+    // From now on, so that the lease is renewed also while somebody else works on the content.
+    let reported = running.reports.begin(&job.ticket);
+    let _alone = tokio::select! {
+        alone = running.exclusive.lock(&job.ticket.content) => alone,
+        () = reported.superseded() => return,
+        () = running.stop.cancelled() => return,
+    };
+    match job.lane {
+        Lane::Fresh | Lane::Retry => pin::run(&running, slot, reported, &job).await,
+        Lane::Unpin => unpin::run(&running, &job).await,
+    }
+}
+
+async fn claim(worker: &Worker, room: Room) -> sqlx::Result<Vec<Job>> {
     let mut tx = worker.db.worker().await?;
-    let claimed = placements::claim(&mut tx, worker.node, free, LEASE).await?;
+    let claimed = placements::claim(&mut tx, worker.node, room, LEASE).await?;
     tx.commit().await?;
     Ok(claimed)
 }

@@ -10,14 +10,18 @@
 //! - [`filter`]: the query of a list of pins, parsed.
 //! - [`address`]: which network addresses may be dialled or handed out.
 //! - [`placement`]: which nodes hold a content.
+//! - [`lane`]: which placements are taken next.
+//! - [`attempt`]: how long an attempt may go on, and why it ends.
 //! - [`retry`]: what follows a failed attempt.
 //! - [`scope`]: what a token may do.
 
 pub mod address;
+pub mod attempt;
 pub mod content;
 pub mod filter;
 pub mod id;
 pub mod invalid;
+pub mod lane;
 pub mod options;
 pub mod pin;
 pub mod placement;

@@ -105,6 +105,13 @@ pub(super) const NETWORK_MODE: Key = Key::scalar("network.mode", "Public");
 /// Its default depends on `network.mode`, see [`PRIVATE_ALLOW_CIDRS`].
 pub(super) const NETWORK_ALLOW_CIDRS: Key = Key { path: "network.allowCidrs", default: Some(""), form: Form::List };
 pub(super) const WORKER_SLOTS: Key = Key::scalar("worker.slots", "16");
+/// Fetches that take longer than a moment, beside those in `worker.slots`.
+pub(super) const WORKER_SLOW_SLOTS: Key = Key::scalar("worker.slowSlots", "64");
+/// Fetches that came to nothing before and are tried again.
+pub(super) const WORKER_RETRY_SLOTS: Key = Key::scalar("worker.retrySlots", "16");
+pub(super) const WORKER_UNPIN_SLOTS: Key = Key::scalar("worker.unpinSlots", "8");
+/// How long a first attempt may bring nothing before it joins those that are tried again.
+pub(super) const WORKER_PATIENCE_SECONDS: Key = Key::scalar("worker.patienceSeconds", "10");
 pub(super) const WORKER_SWEEP_SECONDS: Key = Key::scalar("worker.sweepSeconds", "5");
 pub(super) const WORKER_STALL_SECONDS: Key = Key::scalar("worker.stallSeconds", "120");
 pub(super) const WORKER_DEADLINE_SECONDS: Key = Key::scalar("worker.deadlineSeconds", "86400");
@@ -116,7 +123,7 @@ pub(super) const SHUTDOWN_GRACE_SECONDS: Key = Key::scalar("shutdown.graceSecond
 pub(super) const PRIVATE_ALLOW_CIDRS: &str = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7";
 
 /// Every key; those of one section stand together.
-pub(super) static ALL: [&Key; 27] = [
+pub(super) static ALL: [&Key; 31] = [
     &LISTEN,
     &METRICS_LISTEN,
     &METRICS_ALLOW_CIDRS,
@@ -138,6 +145,10 @@ pub(super) static ALL: [&Key; 27] = [
     &NETWORK_MODE,
     &NETWORK_ALLOW_CIDRS,
     &WORKER_SLOTS,
+    &WORKER_SLOW_SLOTS,
+    &WORKER_RETRY_SLOTS,
+    &WORKER_UNPIN_SLOTS,
+    &WORKER_PATIENCE_SECONDS,
     &WORKER_SWEEP_SECONDS,
     &WORKER_STALL_SECONDS,
     &WORKER_DEADLINE_SECONDS,

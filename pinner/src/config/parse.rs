@@ -43,7 +43,11 @@ pub(super) fn values(settings: &Settings) -> Result<Values, ConfigError> {
         },
         network: Network { mode: read.network_mode()?, allow_cidrs: read.cidrs(&keys::NETWORK_ALLOW_CIDRS)? },
         worker: Worker {
-            slots: read.count(&keys::WORKER_SLOTS, 1..=4_096, "a number from 1 to 4096")?,
+            slots: read.slots(&keys::WORKER_SLOTS)?,
+            slow_slots: read.slots(&keys::WORKER_SLOW_SLOTS)?,
+            retry_slots: read.slots(&keys::WORKER_RETRY_SLOTS)?,
+            unpin_slots: read.slots(&keys::WORKER_UNPIN_SLOTS)?,
+            patience: read.seconds(&keys::WORKER_PATIENCE_SECONDS)?,
             sweep: read.seconds(&keys::WORKER_SWEEP_SECONDS)?,
             stall: read.seconds(&keys::WORKER_STALL_SECONDS)?,
             deadline: read.seconds(&keys::WORKER_DEADLINE_SECONDS)?,
@@ -82,6 +86,10 @@ impl Reader<'_> {
         T: FromStr + PartialOrd,
     {
         self.parse(key, expected, |text| text.parse().ok().filter(|number| bounds.contains(number)))
+    }
+
+    fn slots(&self, key: &'static Key) -> Result<usize, ConfigError> {
+        self.count(key, 1..=4_096, "a number from 1 to 4096")
     }
 
     /// A year bounds it, so that no sum of times overflows.

@@ -71,6 +71,8 @@ fn defaults_are_those_of_the_documented_table() {
     assert_eq!(serve.network.mode, NetworkMode::Public);
     assert!(serve.network.allow_cidrs.is_empty());
     assert_eq!(serve.worker.slots, 16);
+    assert_eq!((serve.worker.slow_slots, serve.worker.retry_slots, serve.worker.unpin_slots), (64, 16, 8));
+    assert_eq!(serve.worker.patience, Duration::from_secs(10));
     assert_eq!(serve.worker.sweep, Duration::from_secs(5));
     assert_eq!(serve.worker.stall, Duration::from_secs(120));
     assert_eq!(serve.worker.deadline, Duration::from_secs(86_400));
@@ -419,6 +421,10 @@ network:
   allowCidrs: ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"] # default
 worker:
   slots: 3 # worker.slots in YAML
+  slowSlots: 64 # default
+  retrySlots: 16 # default
+  unpinSlots: 8 # default
+  patienceSeconds: 10 # default
   sweepSeconds: 5 # default
   stallSeconds: 120 # default
   deadlineSeconds: 86400 # default

@@ -48,6 +48,8 @@ pub struct Heartbeat {
     pub addresses: Vec<String>,
     /// Whether Kubo answers.
     pub kubo_ready: bool,
+    /// The highest turn that it has claimed in the order of turns since it started.
+    pub turn: i64,
 }
 
 /// How many placements a node has in each status.
@@ -90,13 +92,15 @@ pub async fn heartbeat(tx: &mut WorkerTx, node: NodeId, beat: &Heartbeat) -> sql
     sqlx::query(
         "update nodes
          set seen = now(), kubo_ready = $2, peer_id = coalesce($3, peer_id),
-             addresses = case when cardinality($4::text[]) > 0 then $4 else addresses end
+             addresses = case when cardinality($4::text[]) > 0 then $4 else addresses end,
+             turn = greatest(turn, $5)
          where id = $1",
     )
     .bind(node.uuid())
     .bind(beat.kubo_ready)
     .bind(&beat.peer_id)
     .bind(&beat.addresses)
+    .bind(beat.turn)
     .execute(&mut **tx)
     .await
     .map(|_| ())

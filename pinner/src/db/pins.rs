@@ -52,8 +52,14 @@ pub struct ProgressRow {
     pub bytes: i64,
     /// When a node tries again.
     pub next_attempt: Option<OffsetDateTime>,
-    /// Why the last attempt failed.
+    /// Why the last attempt failed, in words.
     pub error: Option<String>,
+    /// The same as a code.
+    pub reason: Option<String>,
+    /// When the pin deletes itself.
+    pub expires: Option<OffsetDateTime>,
+    /// Why it was given up whatever becomes of its content.
+    pub refused: Option<String>,
 }
 
 /// Where a new pin goes and on how many nodes.
@@ -161,6 +167,11 @@ pub async fn count(tx: &mut TenantTx, filter: &Filter) -> sqlx::Result<i64> {
     let mut query = QueryBuilder::new("select count(*) from pins where true");
     restrict(&mut query, filter);
     query.build_query_scalar().fetch_one(&mut **tx).await
+}
+
+/// Keeps what a replaced pin held until what replaces it has been fetched.
+pub async fn keep_until(tx: &mut TenantTx, old_content: &[u8], new_content: &[u8]) -> sqlx::Result<()> {
+    sqlx::query("select keep_until($1, $2)").bind(old_content).bind(new_content).execute(&mut **tx).await.map(|_| ())
 }
 
 /// How far these pins of the org are.

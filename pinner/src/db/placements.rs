@@ -1,9 +1,11 @@
 //! A pinner's own work: claiming jobs and saying what became of them. See migration 0006.
+//!
+//! What is told of jobs is told of many in one statement, so that a busy node writes as rarely as an idle one.
 
 use super::WorkerTx;
-use pinner_core::{content::ContentKey, id::NodeId};
-use sqlx::{FromRow, postgres::types::PgInterval};
-use std::time::Duration;
+use pinner_core::{attempt::Reason, content::ContentKey, id::NodeId, lane::Room};
+use sqlx::{FromRow, Postgres, postgres::types::PgInterval};
+use std::{collections::HashSet, time::Duration};
 use uuid::Uuid;
 
 /// A claimed job: from now on this generation of it is the caller's.
@@ -11,23 +13,45 @@ use uuid::Uuid;
 pub struct Job {
     /// What names the job to the database.
     pub ticket: Ticket,
-    /// The content.
-    pub content: ContentKey,
-    /// Whether it is to be let go rather than held.
-    pub unpin: bool,
+    /// In which lane it was claimed.
+    pub lane: Lane,
     /// Failed attempts before this one.
     pub attempts: u32,
     /// How long ago it was placed.
     pub age: Duration,
+    /// Its turn, if it was taken in the order of turns.
+    pub turn: Option<i64>,
+    /// Whether Kubo may once have been told to let the content go, and may yet do it.
+    pub unpin_begun: bool,
+}
+
+/// Which slots a job takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// A first attempt.
+    Fresh,
+    /// Another attempt.
+    Retry,
+    /// To be let go rather than held.
+    Unpin,
 }
 
 /// A job and the generation under which it was claimed. A result for an older generation is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
+    /// The content; the node is the caller's own.
+    pub content: ContentKey,
     /// The job.
     pub job: i64,
     /// The generation.
     pub generation: i64,
+}
+
+impl Ticket {
+    /// What identifies it among all claims.
+    pub fn id(&self) -> JobGeneration {
+        (self.job, self.generation)
+    }
 }
 
 /// A job that a pinner should hear of.
@@ -41,40 +65,35 @@ pub struct Wake {
     pub generation: i64,
 }
 
-/// Whether a result counted, or the job had passed to somebody else meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It counted.
-    Done,
-    /// It did not: the generation is another one now.
-    Superseded,
-}
-
-impl From<bool> for Outcome {
-    fn from(done: bool) -> Self {
-        if done { Self::Done } else { Self::Superseded }
-    }
-}
-
 fn interval(duration: Duration) -> PgInterval {
     // Whole microseconds; nobody leases for 292,000 years.
     PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }
 
-/// Takes up to `slots` due jobs of `node` for as long as `lease`.
-pub async fn claim(tx: &mut WorkerTx, node: NodeId, slots: usize, lease: Duration) -> sqlx::Result<Vec<Job>> {
+fn content(bytes: &[u8]) -> sqlx::Result<ContentKey> {
+    ContentKey::from_bytes(bytes).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
+
+/// Takes due jobs of `node`, as many as there is `room` for, for as long as `lease`.
+pub async fn claim(tx: &mut WorkerTx, node: NodeId, room: Room, lease: Duration) -> sqlx::Result<Vec<Job>> {
     #[derive(FromRow)]
     struct Claimed {
         content: Vec<u8>,
         job: i64,
         generation: i64,
-        unpin: bool,
+        lane: String,
         attempts: i32,
         age_seconds: f64,
+        turn: Option<i64>,
+        unpin_begun: bool,
     }
-    let claimed: Vec<Claimed> = sqlx::query_as("select * from claim($1, $2, $3)")
+    let count = |slots: usize| i32::try_from(slots).unwrap_or(i32::MAX);
+    let claimed: Vec<Claimed> = sqlx::query_as("select * from claim($1, $2, $3, $4, $5, $6)")
         .bind(node.uuid())
-        .bind(i32::try_from(slots).unwrap_or(i32::MAX))
+        .bind(count(room.oldest))
+        .bind(count(room.newest))
+        .bind(count(room.retries))
+        .bind(count(room.unpins))
         .bind(interval(lease))
         .fetch_all(&mut **tx)
         .await?;
@@ -82,18 +101,19 @@ pub async fn claim(tx: &mut WorkerTx, node: NodeId, slots: usize, lease: Duratio
         .into_iter()
         .map(|row| {
             Ok(Job {
-                ticket: Ticket { job: row.job, generation: row.generation },
-                content: content(&row.content)?,
-                unpin: row.unpin,
+                ticket: Ticket { content: content(&row.content)?, job: row.job, generation: row.generation },
+                lane: match row.lane.as_str() {
+                    "retry" => Lane::Retry,
+                    "unpin" => Lane::Unpin,
+                    _ => Lane::Fresh,
+                },
                 attempts: row.attempts.unsigned_abs(),
                 age: Duration::from_secs_f64(row.age_seconds.max(0.0)),
+                turn: row.turn,
+                unpin_begun: row.unpin_begun,
             })
         })
         .collect()
-}
-
-fn content(bytes: &[u8]) -> sqlx::Result<ContentKey> {
-    ContentKey::from_bytes(bytes).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
 /// Puts back everything that `node` had taken. Gives how many jobs that were.
@@ -106,15 +126,24 @@ pub async fn expire_leases(tx: &mut WorkerTx, node: NodeId) -> sqlx::Result<i64>
     sqlx::query_scalar("select expire_leases($1)").bind(node.uuid()).fetch_one(&mut **tx).await
 }
 
-/// Puts one job back without counting an attempt, to be tried again after `retry_in`.
-pub async fn release(tx: &mut WorkerTx, ticket: Ticket, retry_in: Duration) -> sqlx::Result<()> {
-    sqlx::query("select release_job($1, $2, $3)")
-        .bind(ticket.job)
-        .bind(ticket.generation)
-        .bind(interval(retry_in))
-        .execute(&mut **tx)
+/// Fails up to `max` placements of `node` that waited for another attempt past their deadline. Gives how many.
+pub async fn fail_overdue(tx: &mut WorkerTx, node: NodeId, deadline: Duration, max: i32) -> sqlx::Result<i64> {
+    sqlx::query_scalar("select fail_overdue($1, $2, $3)")
+        .bind(node.uuid())
+        .bind(interval(deadline))
+        .bind(max)
+        .fetch_one(&mut **tx)
         .await
-        .map(|_| ())
+}
+
+/// Lets unpins of `node` go on that waited for a content which has come meanwhile. Gives how many.
+pub async fn release_kept(tx: &mut WorkerTx, node: NodeId) -> sqlx::Result<i64> {
+    sqlx::query_scalar("select release_kept($1)").bind(node.uuid()).fetch_one(&mut **tx).await
+}
+
+/// Deletes up to `max` pins whose time is up. Gives the jobs to wake pinners for.
+pub async fn expire_pins(tx: &mut WorkerTx, max: i32) -> sqlx::Result<Vec<Wake>> {
+    sqlx::query_as("select job, node_id, generation from expire_pins($1)").bind(max).fetch_all(&mut **tx).await
 }
 
 /// How far a fetch has come.
@@ -126,73 +155,137 @@ pub struct Progress {
     pub bytes: u64,
 }
 
-/// Notes progress and renews the lease.
+/// An attempt that came to nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// In words.
+    pub why: String,
+    /// The code; none when nothing was wrong but the time it took.
+    pub reason: Option<Reason>,
+    /// Whether it counts as one more failed attempt.
+    pub counts: bool,
+    /// When another one follows; none when that was the last.
+    pub retry_in: Option<Duration>,
+}
+
+/// Tickets as the columns that every statement takes first.
+struct Columns {
+    keys: Vec<Vec<u8>>,
+    jobs: Vec<i64>,
+    generations: Vec<i64>,
+}
+
+impl<'a> FromIterator<&'a Ticket> for Columns {
+    fn from_iter<T: IntoIterator<Item = &'a Ticket>>(tickets: T) -> Self {
+        let mut columns = Self { keys: Vec::new(), jobs: Vec::new(), generations: Vec::new() };
+        for ticket in tickets {
+            columns.keys.push(ticket.content.as_bytes().to_vec());
+            columns.jobs.push(ticket.job);
+            columns.generations.push(ticket.generation);
+        }
+        columns
+    }
+}
+
+/// What identifies a claim: the job and the generation under which it was claimed.
+pub type JobGeneration = (i64, i64);
+
+type Call<'q> = sqlx::query::QueryAs<'q, Postgres, JobGeneration, sqlx::postgres::PgArguments>;
+
+/// A call about these jobs of `node`, which gives those that were the caller's.
+fn call(statement: &'static str, node: NodeId, columns: Columns) -> Call<'static> {
+    sqlx::query_as(statement).bind(node.uuid()).bind(columns.keys).bind(columns.jobs).bind(columns.generations)
+}
+
+async fn jobs(call: Call<'_>, tx: &mut WorkerTx) -> sqlx::Result<HashSet<JobGeneration>> {
+    Ok(call.fetch_all(&mut **tx).await?.into_iter().collect())
+}
+
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn numbers(of: &[(Ticket, Progress)]) -> (Vec<i64>, Vec<i64>) {
+    of.iter().map(|(_, progress)| (number(progress.blocks), number(progress.bytes))).unzip()
+}
+
+/// Which of these jobs are still the caller's.
+pub async fn held(tx: &mut WorkerTx, node: NodeId, tickets: &[Ticket]) -> sqlx::Result<HashSet<JobGeneration>> {
+    jobs(call("select job, generation from held_jobs($1, $2, $3, $4)", node, tickets.iter().collect()), tx).await
+}
+
+/// Notes progress and renews the leases. Gives those that are still the caller's.
 pub async fn report(
     tx: &mut WorkerTx,
-    ticket: Ticket,
-    content: &ContentKey,
-    progress: Progress,
+    node: NodeId,
+    reports: &[(Ticket, Progress)],
     lease: Duration,
-) -> sqlx::Result<Outcome> {
-    sqlx::query_scalar::<_, bool>("select report_progress($1, $2, $3, $4, $5, $6)")
-        .bind(ticket.job)
-        .bind(ticket.generation)
-        .bind(content.as_bytes())
-        .bind(i64::try_from(progress.blocks).unwrap_or(i64::MAX))
-        .bind(i64::try_from(progress.bytes).unwrap_or(i64::MAX))
-        .bind(interval(lease))
-        .fetch_one(&mut **tx)
-        .await
-        .map(Outcome::from)
+) -> sqlx::Result<HashSet<JobGeneration>> {
+    let (blocks, bytes) = numbers(reports);
+    let columns = reports.iter().map(|(ticket, _)| ticket).collect();
+    let call = call("select job, generation from report_progress($1, $2, $3, $4, $5, $6, $7)", node, columns);
+    jobs(call.bind(blocks).bind(bytes).bind(interval(lease)), tx).await
 }
 
-/// The content is pinned on the node; every pin of it is brought up to date.
-pub async fn finish_pin(tx: &mut WorkerTx, ticket: Ticket, content: &ContentKey) -> sqlx::Result<Outcome> {
-    finish(tx, "select finish_pin($1, $2, $3)", ticket, content).await
-}
-
-/// The content is unpinned on the node; the placement is gone.
-pub async fn finish_unpin(tx: &mut WorkerTx, ticket: Ticket, content: &ContentKey) -> sqlx::Result<Outcome> {
-    finish(tx, "select finish_unpin($1, $2, $3)", ticket, content).await
-}
-
-async fn finish(
+/// The contents are pinned on the node; every pin of them is brought up to date. Gives those that counted.
+pub async fn finish_pins(
     tx: &mut WorkerTx,
-    statement: &'static str,
-    ticket: Ticket,
-    content: &ContentKey,
-) -> sqlx::Result<Outcome> {
-    sqlx::query_scalar::<_, bool>(statement)
-        .bind(ticket.job)
-        .bind(ticket.generation)
-        .bind(content.as_bytes())
-        .fetch_one(&mut **tx)
-        .await
-        .map(Outcome::from)
+    node: NodeId,
+    pinned: &[(Ticket, Progress)],
+) -> sqlx::Result<HashSet<JobGeneration>> {
+    let (blocks, bytes) = numbers(pinned);
+    let columns = pinned.iter().map(|(ticket, _)| ticket).collect();
+    jobs(
+        call("select job, generation from finish_pins($1, $2, $3, $4, $5, $6)", node, columns).bind(blocks).bind(bytes),
+        tx,
+    )
+    .await
 }
 
-/// An attempt failed because of `why`; another follows after `retry_in`, or none.
-pub async fn fail_pin(
+/// Attempts came to nothing. Gives those that counted.
+pub async fn fail_pins(
     tx: &mut WorkerTx,
-    ticket: Ticket,
-    content: &ContentKey,
-    why: &str,
-    retry_in: Option<Duration>,
-) -> sqlx::Result<Outcome> {
-    sqlx::query_scalar::<_, bool>("select fail_pin($1, $2, $3, $4, $5)")
-        .bind(ticket.job)
-        .bind(ticket.generation)
-        .bind(content.as_bytes())
-        .bind(why)
-        .bind(retry_in.map(interval))
-        .fetch_one(&mut **tx)
-        .await
-        .map(Outcome::from)
+    node: NodeId,
+    failed: &[(Ticket, Failure)],
+) -> sqlx::Result<HashSet<JobGeneration>> {
+    let columns = failed.iter().map(|(ticket, _)| ticket).collect();
+    let of = || failed.iter().map(|(_, failure)| failure);
+    let call = call("select job, generation from fail_pins($1, $2, $3, $4, $5, $6, $7, $8)", node, columns)
+        .bind(of().map(|failure| failure.why.clone()).collect::<Vec<_>>())
+        .bind(of().map(|failure| failure.reason.map(Reason::as_str)).collect::<Vec<_>>())
+        .bind(of().map(|failure| failure.counts).collect::<Vec<_>>())
+        .bind(of().map(|failure| failure.retry_in.map(|wait| wait.as_secs_f64())).collect::<Vec<_>>());
+    jobs(call, tx).await
+}
+
+/// Puts jobs back without counting an attempt, each to be tried again after a while. Gives those that counted.
+pub async fn release(
+    tx: &mut WorkerTx,
+    node: NodeId,
+    released: &[(Ticket, Duration)],
+) -> sqlx::Result<HashSet<JobGeneration>> {
+    let columns = released.iter().map(|(ticket, _)| ticket).collect();
+    let waits: Vec<_> = released.iter().map(|(_, wait)| wait.as_secs_f64()).collect();
+    jobs(call("select job, generation from release_jobs($1, $2, $3, $4, $5)", node, columns).bind(waits), tx).await
+}
+
+/// The contents are unpinned on the node; the placements are gone. Gives those that counted.
+pub async fn finish_unpins(
+    tx: &mut WorkerTx,
+    node: NodeId,
+    unpinned: &[Ticket],
+) -> sqlx::Result<HashSet<JobGeneration>> {
+    jobs(call("select job, generation from finish_unpins($1, $2, $3, $4)", node, unpinned.iter().collect()), tx).await
 }
 
 /// Whether nobody wants the content any more. Asked right before Kubo is told to let it go.
-pub async fn may_unpin(tx: &mut WorkerTx, ticket: Ticket) -> sqlx::Result<bool> {
-    sqlx::query_scalar("select may_unpin($1, $2)").bind(ticket.job).bind(ticket.generation).fetch_one(&mut **tx).await
+pub async fn may_unpin(tx: &mut WorkerTx, node: NodeId, ticket: &Ticket) -> sqlx::Result<bool> {
+    sqlx::query_scalar("select may_unpin($1, $2, $3)")
+        .bind(node.uuid())
+        .bind(ticket.content.as_bytes())
+        .bind(ticket.generation)
+        .fetch_one(&mut **tx)
+        .await
 }
 
 /// Peers that clients named as having the content.

@@ -19,8 +19,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Rolling back outside a transaction, which is the rule, is worth no warning.
 pub(super) const QUIET: [(&str, &str); 1] = [("client_min_messages", "error")];
 
-/// A pool that connects when it is first used.
-pub(super) fn lazy(url: &str, size: u32) -> sqlx::Result<PgPool> {
+/// A plan for each call: how many jobs or pins it is about decides which one is good, and a table that was small when
+/// a plan was made may be large when it is used.
+pub(super) const PLAN_EACH_CALL: [(&str, &str); 1] = [("plan_cache_mode", "force_custom_plan")];
+
+/// A pool that connects when it is first used, with further settings of its sessions.
+pub(super) fn lazy(url: &str, size: u32, settings: &[(&str, &str)]) -> sqlx::Result<PgPool> {
     let options: PgConnectOptions = url.parse()?;
     Ok(PgPoolOptions::new()
         .max_connections(size)
@@ -31,6 +35,7 @@ pub(super) fn lazy(url: &str, size: u32) -> sqlx::Result<PgPool> {
             options
                 .application_name("anchorage")
                 .options(QUIET)
+                .options(settings.iter().copied())
                 .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(2)),
         ))
 }

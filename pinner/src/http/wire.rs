@@ -1,6 +1,7 @@
 //! The objects of the IPFS Pinning Services API 1.0.0, exactly: clients' schema checks fail on any further field,
 //! on null and on values of `info` that are not texts (HAZARDS 20).
 
+use super::info::info;
 use crate::{
     db::pins::{PinRow, ProgressRow},
     fleet::Fleet,
@@ -87,37 +88,6 @@ impl PinStatus {
     }
 }
 
-/// What a user who waits wants to know: how far it is, why it is not done, when it goes on.
-fn info(status: &str, progress: &ProgressRow) -> BTreeMap<String, String> {
-    let mut info = BTreeMap::new();
-    let mut say = |key: &str, value: String| drop(info.insert(key.to_owned(), value));
-    let copies = format!("{} of {} copies", progress.pinned, progress.copies);
-    let (phase, details) = match status {
-        "pinned" => ("done", copies),
-        "failed" => ("failed", progress.error.clone().unwrap_or_else(|| "no node could fetch it".into())),
-        _ if progress.copies == 0 => ("placing", "waiting for a node that can take it".to_owned()),
-        "queued" => ("queued", "waiting for its turn on a node".to_owned()),
-        _ if progress.next_attempt.is_some() => {
-            let why = progress.error.as_deref().unwrap_or("the last attempt failed");
-            ("waiting", format!("{copies}; {why}"))
-        }
-        _ => ("fetching", copies),
-    };
-    say("phase", phase.to_owned());
-    say("status_details", details);
-    if status != "pinned" {
-        say("blocks", progress.blocks.to_string());
-        say("bytes", progress.bytes.to_string());
-        if progress.attempts > 0 {
-            say("attempts", progress.attempts.to_string());
-        }
-        if let Some(next) = progress.next_attempt.filter(|_| status != "failed") {
-            say("next_retry", timestamp(next));
-        }
-    }
-    info
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,25 +97,5 @@ mod tests {
     fn times_have_three_digits_and_are_utc() {
         assert_eq!(timestamp(datetime!(2026-11-22 16:35:00 UTC)), "2026-11-22T16:35:00.000Z");
         assert_eq!(timestamp(datetime!(2026-11-22 17:35:00.120 +1)), "2026-11-22T16:35:00.120Z");
-    }
-
-    #[test]
-    fn a_waiting_pin_says_why_and_until_when() {
-        let progress = ProgressRow {
-            pin_id: uuid::Uuid::nil(),
-            nodes: vec![],
-            copies: 2,
-            pinned: 1,
-            attempts: 3,
-            blocks: 7,
-            bytes: 900,
-            next_attempt: Some(datetime!(2026-11-22 16:35:00 UTC)),
-            error: Some("no block arrived for 120 s".into()),
-        };
-        let info = info("pinning", &progress);
-        assert_eq!(info["phase"], "waiting");
-        assert_eq!(info["status_details"], "1 of 2 copies; no block arrived for 120 s");
-        assert_eq!(info["next_retry"], "2026-11-22T16:35:00.000Z");
-        assert_eq!((info["attempts"].as_str(), info["blocks"].as_str(), info["bytes"].as_str()), ("3", "7", "900"));
     }
 }

@@ -5,10 +5,15 @@
 
 use super::KuboError;
 use bytes::{Buf, BytesMut};
+use futures::{FutureExt, future::BoxFuture};
+use reqwest::Response;
 use serde::Deserialize;
+use std::time::Duration;
 
 /// A line longer than this is not one of Kubo's.
 const LINE_MAX: usize = 64 * 1024;
+/// How long the end of an answer may take after its last line.
+const END_WAIT: Duration = Duration::from_millis(50);
 
 /// What a line of the answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,27 +31,55 @@ pub enum Step {
 
 /// The answer to `pin/add`. Dropping it cancels the work.
 pub struct Addition {
-    response: reqwest::Response,
+    answer: Answer,
     buffer: BytesMut,
 }
 
+/// Kubo begins to answer when it has found the first block.
+enum Answer {
+    Awaited(BoxFuture<'static, Result<Response, KuboError>>),
+    Begun(Response),
+}
+
 impl Addition {
-    pub(super) fn new(response: reqwest::Response) -> Self {
-        Self { response, buffer: BytesMut::new() }
+    pub(super) fn new(answer: impl Future<Output = Result<Response, KuboError>> + Send + 'static) -> Self {
+        Self { answer: Answer::Awaited(answer.boxed()), buffer: BytesMut::new() }
     }
 
-    /// Waits for the next line. Kubo writes one every half second. Can be cancelled and asked again.
+    /// Whether Kubo has begun to answer.
+    pub fn has_begun(&self) -> bool {
+        matches!(self.answer, Answer::Begun(_))
+    }
+
+    /// Waits for the next line. Kubo writes one every half second, from the first block on. Can be cancelled and
+    /// asked again; not after an error.
     pub async fn step(&mut self) -> Result<Step, KuboError> {
+        let response = match &mut self.answer {
+            Answer::Begun(response) => response,
+            Answer::Awaited(answer) => {
+                let begun = answer.await?;
+                self.answer = Answer::Begun(begun);
+                let Answer::Begun(response) = &mut self.answer else { unreachable!("it was just set") };
+                response
+            }
+        };
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let step = parse(&self.buffer[..end]);
                 self.buffer.advance(end + 1);
+                if matches!(step, Ok(Step::Pinned)) {
+                    // To its end, so that the connection serves the next call. That it ends is no condition.
+                    drop(
+                        tokio::time::timeout(END_WAIT, async { while let Ok(Some(_)) = response.chunk().await {} })
+                            .await,
+                    );
+                }
                 return step;
             }
             if self.buffer.len() > LINE_MAX {
                 return Err(strange("a line has no end"));
             }
-            match self.response.chunk().await.map_err(KuboError::Unreachable)? {
+            match response.chunk().await.map_err(KuboError::Unreachable)? {
                 Some(chunk) => self.buffer.extend_from_slice(&chunk),
                 None if !self.buffer.is_empty() => {
                     let rest = self.buffer.split();

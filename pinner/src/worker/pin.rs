@@ -1,21 +1,28 @@
 //! One attempt to pin a content on this node.
 
-use super::{LEASE, Worker, dial, insist};
+use super::{
+    Running, Worker, dial,
+    lanes::Slot,
+    reports::Reported,
+    results::{Ended, Outcome},
+};
 use crate::{
-    db::placements::{self, Job, Outcome, Progress},
+    db::placements::{Failure, Job, Lane, Progress},
     kubo::{KuboError, addition::Step},
 };
-use pinner_core::retry::Next;
+use pinner_core::{
+    attempt::{Limits, Over, Reason, Watch},
+    retry::Next,
+};
 use std::time::Duration;
-use tokio::{sync::watch, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, MissedTickBehavior};
 
-/// A fetch is worth noting once it took this long; one of blocks that are there already is over before.
-const FIRST_REPORT: Duration = Duration::from_millis(500);
-/// Progress is noted, and the lease renewed, this often.
-const REPORT_EVERY: Duration = Duration::from_secs(2);
+/// How often an attempt is looked at on which nothing happens.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long to leave a job alone when Kubo is away. It is no attempt.
 const KUBO_AWAY: Duration = Duration::from_secs(2);
+/// How often Kubo is asked whether it is done with an unpin that nobody waits for any more.
+const UNPIN_WAIT: Duration = Duration::from_millis(250);
 /// An error's text is kept up to here.
 const ERROR_MAX: usize = 500;
 
@@ -23,90 +30,113 @@ const ERROR_MAX: usize = 500;
 #[derive(Debug)]
 enum End {
     /// Kubo holds it.
-    Pinned,
+    Pinned(Progress),
     /// The attempt failed, for this reason.
-    Failed(String),
+    Failed(Reason, String),
+    /// Nothing was found quickly: on with it where there is more patience.
+    Impatient,
+    /// It gets on, but has had its turn: on with it where others wait, too.
+    Outstayed,
     /// Nobody is to blame: we are stopping, or Kubo is away.
     Released(Duration),
     /// The job is somebody else's now, or nobody's.
     Superseded,
 }
 
-/// Runs the attempt and tells the database how it ended.
-pub(super) async fn run(worker: &Worker, stop: &CancellationToken, job: &Job) {
-    let end = stop.run_until_cancelled(attempt(worker, job)).await.unwrap_or(End::Released(Duration::ZERO));
-    if let Err(error) = insist(stop, || record(worker, job, &end)).await {
-        tracing::warn!(%error, content = %job.content, "cannot record how a pin ended; its lease will run out and it is looked at again");
-    }
+/// Runs the attempt, frees its slot and tells the database how it ended.
+pub(super) async fn run(running: &Running, slot: Slot, reported: Reported, job: &Job) {
+    let began = Instant::now();
+    let end = tokio::select! {
+        end = attempt(running, &slot, job, &reported) => end,
+        () = slot.make_room() => unreachable!("it never ends"),
+        () = reported.superseded() => End::Superseded,
+        () = running.stop.cancelled() => End::Released(Duration::ZERO),
+    };
+    // Kubo may take on the next while the database is told.
+    drop((reported, slot));
+    let job = Job { age: job.age + began.elapsed(), ..job.clone() };
+    record(running, &job, end).await;
 }
 
-async fn attempt(worker: &Worker, job: &Job) -> End {
-    match worker.kubo.is_pinned(&job.content).await {
+async fn attempt(running: &Running, slot: &Slot, job: &Job, reported: &Reported) -> End {
+    let worker = &running.worker;
+    if job.unpin_begun
+        && let Err(error) = wait_for_unpin(worker, job).await
+    {
+        return from_kubo(error);
+    }
+    match worker.kubo.is_pinned(&job.ticket.content).await {
         // Never added again: that would delete the pin first (HAZARDS 11).
-        Ok(true) => return End::Pinned,
+        Ok(true) => return End::Pinned(Progress::default()),
         Ok(false) => {}
         Err(error) => return from_kubo(error),
     }
-    dial::origins(worker, &job.content).await;
-    let progress = watch::Sender::new(Progress::default());
-    tokio::select! {
-        end = fetch(worker, job, &progress) => end,
-        () = keep(worker, job, &progress) => End::Superseded,
+    dial::origins(worker, &job.ticket.content).await;
+    fetch(worker, slot, job, reported).await
+}
+
+/// Waits until Kubo has done with an unpin that somebody asked for who is not there any more. What it does to a pin
+/// that is there now it would do unseen.
+async fn wait_for_unpin(worker: &Worker, job: &Job) -> Result<(), KuboError> {
+    while worker.kubo.is_unpinning(&job.ticket.content).await? {
+        tokio::time::sleep(UNPIN_WAIT).await;
     }
+    Ok(())
 }
 
 /// Has Kubo fetch and pin; watches that it gets on, from the moment that it is asked.
-async fn fetch(worker: &Worker, job: &Job, progress: &watch::Sender<Progress>) -> End {
-    let stall = worker.settings.stall;
-    let mut addition = match tokio::time::timeout(stall, worker.kubo.add_pin(&job.content)).await {
-        Ok(Ok(addition)) => addition,
-        Ok(Err(error)) => return from_kubo(error),
-        Err(_) => return stalled(worker),
-    };
-    let mut advanced = Instant::now();
+async fn fetch(worker: &Worker, slot: &Slot, job: &Job, reported: &Reported) -> End {
+    let settings = &worker.settings;
+    let began = Instant::now();
+    let mut watch = Watch::new(Limits {
+        patience: (job.lane == Lane::Fresh).then_some(settings.patience),
+        stall: settings.stall,
+        remaining: settings.retry.deadline.saturating_sub(job.age),
+    });
+    let mut progress = Progress::default();
+    let mut addition = worker.kubo.add_pin(&job.ticket.content);
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let step = match tokio::time::timeout_at(advanced + stall, addition.step()).await {
-            Ok(Ok(step)) => step,
-            // Also when Kubo went away meanwhile: a content that brings it down must not do so without end.
-            Ok(Err(error)) => return End::Failed(error.to_string()),
-            Err(_) => return stalled(worker),
-        };
-        let Step::Progress { blocks, bytes } = step else { return End::Pinned };
-        let now = Progress { blocks, bytes };
-        if progress.send_if_modified(|last| std::mem::replace(last, now) != now) {
-            advanced = Instant::now();
-        } else if advanced.elapsed() >= stall {
-            return stalled(worker);
+        tokio::select! {
+            step = addition.step() => match step {
+                Ok(Step::Pinned) => return End::Pinned(progress),
+                Ok(Step::Progress { blocks, bytes }) => {
+                    progress = Progress { blocks, bytes };
+                    watch.note(began.elapsed(), blocks, bytes);
+                    reported.note(progress);
+                }
+                Err(error) if !addition.has_begun() => return from_kubo(error),
+                // Also when Kubo went away meanwhile: a content that brings it down must not do so without end.
+                Err(error) => return End::Failed(Reason::KuboError, error.to_string()),
+            },
+            _ = look.tick() => {}
+        }
+        match watch.over(began.elapsed()) {
+            Some(Over::Patience) => return End::Impatient,
+            Some(Over::Failed(reason)) => return End::Failed(reason, explain(worker, reason, progress)),
+            None if slot.is_outstayed(began.elapsed(), settings.patience) => return End::Outstayed,
+            None => {}
         }
     }
 }
 
-/// Notes progress and renews the lease, however silent Kubo is, until the job is somebody else's.
-async fn keep(worker: &Worker, job: &Job, progress: &watch::Sender<Progress>) {
-    tokio::time::sleep(FIRST_REPORT).await;
-    loop {
-        let now = *progress.borrow();
-        if report(worker, job, now).await == Some(Outcome::Superseded) {
-            return;
+/// Why a fetch was given up, for people.
+fn explain(worker: &Worker, reason: Reason, progress: Progress) -> String {
+    let settings = &worker.settings;
+    let stall = settings.stall.as_secs();
+    match reason {
+        Reason::Stalled => {
+            format!(
+                "no block arrived for {stall} s after the first {}; no peer that has the rest was found",
+                progress.blocks
+            )
         }
-        tokio::time::sleep(REPORT_EVERY).await;
+        Reason::Deadline => {
+            format!("not complete {} s after it was asked for, and given up", settings.retry.deadline.as_secs())
+        }
+        _ => format!("no block arrived for {stall} s; no peer that has the content was found"),
     }
-}
-
-fn stalled(worker: &Worker) -> End {
-    let seconds = worker.settings.stall.as_secs();
-    End::Failed(format!("no block arrived for {seconds} s; no peer that has the content was found"))
-}
-
-/// Notes progress. `None` when the database could not be told: the work goes on as long as the lease may.
-async fn report(worker: &Worker, job: &Job, progress: Progress) -> Option<Outcome> {
-    let told = async {
-        let mut tx = worker.db.worker().await?;
-        let outcome = placements::report(&mut tx, job.ticket, &job.content, progress, LEASE).await?;
-        tx.commit().await?;
-        Ok::<_, sqlx::Error>(outcome)
-    };
-    told.await.inspect_err(|error| tracing::warn!(%error, "cannot note progress")).ok()
 }
 
 fn from_kubo(error: KuboError) -> End {
@@ -115,35 +145,49 @@ fn from_kubo(error: KuboError) -> End {
             tracing::warn!(%error, "Kubo went away during a pin");
             End::Released(KUBO_AWAY)
         }
-        KuboError::Refused(why) => End::Failed(why),
-        strange @ KuboError::Strange { .. } => End::Failed(strange.to_string()),
+        KuboError::Refused(why) => End::Failed(Reason::KuboError, why),
+        strange @ KuboError::Strange { .. } => End::Failed(Reason::KuboError, strange.to_string()),
     }
 }
 
-async fn record(worker: &Worker, job: &Job, end: &End) -> sqlx::Result<()> {
-    let mut tx = worker.db.worker().await?;
-    let (outcome, result) = match end {
-        End::Pinned => (placements::finish_pin(&mut tx, job.ticket, &job.content).await?, "pinned"),
-        End::Failed(why) => {
-            let next = worker.settings.retry.after_failure(job.attempts + 1, job.age, rand::random());
+/// What the database is to be told, and how it counts in the metrics.
+fn ended(worker: &Worker, job: &Job, end: End) -> Option<(Ended, Option<&'static str>)> {
+    Some(match end {
+        End::Pinned(progress) => (Ended::Pinned(progress), Some("pinned")),
+        End::Failed(reason, why) => {
+            let next = match reason {
+                Reason::Deadline => Next::Fail,
+                _ => worker.settings.retry.after_failure(job.attempts + 1, job.age, rand::random()),
+            };
             let retry_in = match next {
                 Next::After(wait) => Some(wait),
                 Next::Fail => None,
             };
             let why: String = why.chars().filter(|c| *c != '\0').take(ERROR_MAX).collect();
-            tracing::info!(content = %job.content, attempt = job.attempts + 1, ?retry_in, %why, "a pin failed");
-            let outcome = placements::fail_pin(&mut tx, job.ticket, &job.content, &why, retry_in).await?;
-            (outcome, if retry_in.is_some() { "retried" } else { "failed" })
+            tracing::info!(content = %job.ticket.content, attempt = job.attempts + 1, ?retry_in, %why, "a pin failed");
+            let failure = Failure { why, reason: Some(reason), counts: true, retry_in };
+            (Ended::Failed(failure), Some(if retry_in.is_some() { "retried" } else { "failed" }))
         }
-        End::Released(retry_in) => {
-            placements::release(&mut tx, job.ticket, *retry_in).await?;
-            return tx.commit().await;
+        End::Impatient => {
+            let seconds = worker.settings.patience.as_secs();
+            let why = format!("no block arrived within {seconds} s; next it is looked for with more patience");
+            let reason = Some(Reason::NoProviders);
+            (Ended::Failed(Failure { why, reason, counts: true, retry_in: Some(Duration::ZERO) }), Some("retried"))
         }
-        End::Superseded => return Ok(()),
-    };
-    tx.commit().await?;
-    if outcome == Outcome::Done {
+        End::Outstayed => {
+            let why = "it takes long and others have their turn; it goes on from where it is".to_owned();
+            (Ended::Failed(Failure { why, reason: None, counts: false, retry_in: Some(Duration::ZERO) }), None)
+        }
+        End::Released(wait) => (Ended::Released(wait), None),
+        End::Superseded => return None,
+    })
+}
+
+async fn record(running: &Running, job: &Job, end: End) {
+    let worker = &running.worker;
+    let Some((ended, counted_as)) = ended(worker, job, end) else { return };
+    let outcome = running.results.tell(job.ticket.clone(), ended).await;
+    if let (Outcome::Done, Some(result)) = (outcome, counted_as) {
         worker.metrics.pins_finished(result);
     }
-    Ok(())
 }

@@ -6,6 +6,8 @@ use pinner_core::content::ContentKey;
 
 /// Contents that one sweep gives further placements.
 const SHORT_MAX: i32 = 200;
+/// Placements or pins whose time is up that one step of a sweep takes, so that its locks are short.
+const EXPIRED_MAX: i32 = 500;
 
 /// The sweeps of a worker, each of which goes on where the last one ended: so contents that no node can take do not
 /// keep the sweep from those behind them.
@@ -15,10 +17,20 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// Puts back work whose lease ran out, and places contents that found too few nodes when they were accepted.
+    /// Puts back work whose lease ran out, ends what is past its time, lets go what was kept for a replacement, and
+    /// places contents that found too few nodes when they were accepted.
     pub(super) async fn run(&mut self, worker: &Worker) {
-        if let Err(error) = expire(worker).await {
+        if let Err(error) = expire_leases(worker).await {
             tracing::warn!(%error, "cannot put back work whose lease ran out; the next sweep tries again");
+        }
+        if let Err(error) = expire_pins(worker).await {
+            tracing::warn!(%error, "cannot delete pins whose time is up; the next sweep tries again");
+        }
+        if let Err(error) = fail_overdue(worker).await {
+            tracing::warn!(%error, "cannot end what is past its deadline; the next sweep tries again");
+        }
+        if let Err(error) = release_kept(worker).await {
+            tracing::warn!(%error, "cannot let go what was kept for a replacement; the next sweep tries again");
         }
         match add_copies(worker, self.after.as_ref()).await {
             Ok(last) => self.after = last,
@@ -27,7 +39,7 @@ impl Sweep {
     }
 }
 
-async fn expire(worker: &Worker) -> sqlx::Result<()> {
+async fn expire_leases(worker: &Worker) -> sqlx::Result<()> {
     let mut tx = worker.db.worker().await?;
     let jobs = placements::expire_leases(&mut tx, worker.node).await?;
     tx.commit().await?;
@@ -35,6 +47,30 @@ async fn expire(worker: &Worker) -> sqlx::Result<()> {
         tracing::info!(jobs, "put back work whose lease ran out");
     }
     Ok(())
+}
+
+async fn expire_pins(worker: &Worker) -> sqlx::Result<()> {
+    let mut tx = worker.db.worker().await?;
+    let wakes = placements::expire_pins(&mut tx, EXPIRED_MAX).await?;
+    tx.commit().await?;
+    worker.waker.wake(&wakes);
+    Ok(())
+}
+
+async fn fail_overdue(worker: &Worker) -> sqlx::Result<()> {
+    let mut tx = worker.db.worker().await?;
+    let failed = placements::fail_overdue(&mut tx, worker.node, worker.settings.retry.deadline, EXPIRED_MAX).await?;
+    tx.commit().await?;
+    if failed > 0 {
+        tracing::info!(failed, "gave up on placements past their deadline");
+    }
+    Ok(())
+}
+
+async fn release_kept(worker: &Worker) -> sqlx::Result<()> {
+    let mut tx = worker.db.worker().await?;
+    placements::release_kept(&mut tx, worker.node).await?;
+    tx.commit().await
 }
 
 /// Gives the content to go on behind, or none when the end was reached.

@@ -1,36 +1,33 @@
 //! Letting go of a content that no pin of any org holds any more.
 
-use super::{Worker, insist};
-use crate::db::placements::{self, Job, Outcome};
-use tokio_util::sync::CancellationToken;
+use super::{
+    Running,
+    results::{Ended, Outcome},
+};
+use crate::db::placements::{self, Job};
 
-/// Unpins a content, unless it is wanted again. What fails is tried again when its lease has run out.
-pub(super) async fn run(worker: &Worker, stop: &CancellationToken, job: &Job) {
-    match stop.run_until_cancelled(attempt(worker, stop, job)).await {
-        Some(Err(error)) => tracing::warn!(%error, content = %job.content, "cannot unpin yet"),
-        Some(Ok(Outcome::Superseded)) => tracing::debug!(content = %job.content, "wanted again, not unpinned"),
-        Some(Ok(Outcome::Done)) => worker.metrics.pins_finished("unpinned"),
-        None => {}
+/// Unpins a content, unless it is wanted again. What fails is tried again when its lease has run out; until then the
+/// lease is renewed, however long Kubo takes, so that no second slot is given to it.
+pub(super) async fn run(running: &Running, job: &Job) {
+    match running.stop.run_until_cancelled(attempt(running, job)).await {
+        Some(Err(error)) => tracing::warn!(%error, content = %job.ticket.content, "cannot unpin yet"),
+        Some(Ok(Outcome::Superseded)) => tracing::debug!(content = %job.ticket.content, "wanted again, not unpinned"),
+        Some(Ok(Outcome::Done)) => running.worker.metrics.pins_finished("unpinned"),
+        Some(Ok(Outcome::Untold)) | None => {}
     }
 }
 
 /// Between the last question and Kubo's answer somebody may pin the content again. Then the placement has another
 /// generation, this unpin does not count, and the new job finds the content unpinned and pins it: its blocks are
 /// still there, since garbage collection is ours alone.
-async fn attempt(worker: &Worker, stop: &CancellationToken, job: &Job) -> anyhow::Result<Outcome> {
+async fn attempt(running: &Running, job: &Job) -> anyhow::Result<Outcome> {
+    let worker = &running.worker;
     let mut tx = worker.db.worker().await?;
-    let wanted = placements::may_unpin(&mut tx, job.ticket).await?;
+    let wanted = placements::may_unpin(&mut tx, worker.node, &job.ticket).await?;
     tx.commit().await?;
     if !wanted {
         return Ok(Outcome::Superseded);
     }
-    worker.kubo.unpin(&job.content).await?;
-    Ok(insist(stop, || finish(worker, job)).await?)
-}
-
-async fn finish(worker: &Worker, job: &Job) -> sqlx::Result<Outcome> {
-    let mut tx = worker.db.worker().await?;
-    let outcome = placements::finish_unpin(&mut tx, job.ticket, &job.content).await?;
-    tx.commit().await?;
-    Ok(outcome)
+    worker.kubo.unpin(&job.ticket.content).await?;
+    Ok(running.results.tell(job.ticket.clone(), Ended::Unpinned).await)
 }

@@ -1,0 +1,150 @@
+//! The worker's slots: some for each lane, and some for new placements that take longer than a moment.
+
+use crate::db::placements::Lane;
+use pinner_core::{attempt, lane::Room};
+use std::{
+    future::pending,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// How many slots there are of each kind, at least one.
+#[derive(Debug, Clone, Copy)]
+pub struct Slots {
+    /// For new placements.
+    pub fresh: usize,
+    /// For new placements that take longer than a moment.
+    pub slow: usize,
+    /// For placements that were tried before.
+    pub retries: usize,
+    /// For placements that are let go.
+    pub unpins: usize,
+}
+
+/// All slots.
+pub(super) struct Lanes {
+    fresh: Arc<Semaphore>,
+    slow: Arc<Semaphore>,
+    retries: Arc<Semaphore>,
+    unpins: Arc<Semaphore>,
+    freed: Arc<Notify>,
+}
+
+/// A slot that is taken; free again when dropped.
+pub(super) struct Slot {
+    lanes: Arc<Lanes>,
+    lane: Lane,
+    place: Mutex<Place>,
+}
+
+struct Place {
+    slow: bool,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Lanes {
+    pub(super) fn new(slots: Slots) -> Self {
+        let of = |count| Arc::new(Semaphore::new(count));
+        Self {
+            fresh: of(slots.fresh),
+            slow: of(slots.slow),
+            retries: of(slots.retries),
+            unpins: of(slots.unpins),
+            freed: Arc::default(),
+        }
+    }
+
+    /// What is free, with at most `max` of each lane, after `taken` new placements were taken since the start.
+    pub(super) fn room(&self, taken: u64, max: usize) -> Room {
+        let free = |slots: &Semaphore| slots.available_permits().min(max);
+        Room::new(taken, free(&self.fresh), free(&self.retries), free(&self.unpins))
+    }
+
+    /// Takes a slot of a lane that [`Self::room`] said is free.
+    pub(super) fn take(self: &Arc<Self>, lane: Lane) -> Slot {
+        let slots = match lane {
+            Lane::Fresh => &self.fresh,
+            Lane::Retry => &self.retries,
+            Lane::Unpin => &self.unpins,
+        };
+        let permit = Arc::clone(slots).try_acquire_owned().expect("one loop takes slots, and no more than are free");
+        Slot { lanes: Arc::clone(self), lane, place: Mutex::new(Place { slow: false, permit: Some(permit) }) }
+    }
+
+    /// Waits until a slot was freed that nobody has looked after yet. Can be cancelled.
+    pub(super) async fn freed(&self) {
+        self.freed.notified().await;
+    }
+}
+
+impl Slot {
+    /// Once the work turns out to be no matter of a moment, moves to a slot for such work as soon as there is one.
+    /// Never ends; to be run beside the work and cancelled with it.
+    pub(super) async fn make_room(&self) {
+        if self.lane == Lane::Fresh {
+            tokio::time::sleep(attempt::BRIEF).await;
+            let permit = Arc::clone(&self.lanes.slow).acquire_owned().await.expect("never closed");
+            *self.place() = Place { slow: true, permit: Some(permit) };
+            self.lanes.freed.notify_one();
+        }
+        pending::<()>().await;
+    }
+
+    /// Whether work of this `age` has to let others have the slot: those for a moment after `patience`, the others
+    /// when all are taken and it had its turn.
+    pub(super) fn is_outstayed(&self, age: Duration, patience: Duration) -> bool {
+        let slow = self.place().slow;
+        match self.lane {
+            Lane::Fresh if !slow => age >= patience,
+            Lane::Fresh => age >= attempt::TURN && self.lanes.slow.available_permits() == 0,
+            Lane::Retry => age >= attempt::TURN && self.lanes.retries.available_permits() == 0,
+            Lane::Unpin => false,
+        }
+    }
+
+    fn place(&self) -> std::sync::MutexGuard<'_, Place> {
+        self.place.lock().expect("nobody panics while holding this lock")
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.place().permit = None;
+        self.lanes.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lanes() -> Arc<Lanes> {
+        Arc::new(Lanes::new(Slots { fresh: 1, slow: 1, retries: 1, unpins: 1 }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_work_makes_room_for_new_work_while_there_is_another_slot() {
+        let lanes = lanes();
+        let patience = Duration::from_secs(10);
+        let first = lanes.take(Lane::Fresh);
+        assert_eq!(lanes.room(0, 9), Room { oldest: 0, newest: 0, retries: 1, unpins: 1 });
+        assert!(tokio::time::timeout(Duration::from_secs(2), first.make_room()).await.is_err());
+        assert_eq!(lanes.room(0, 9).oldest, 1);
+        let second = lanes.take(Lane::Fresh);
+        assert!(tokio::time::timeout(Duration::from_secs(2), second.make_room()).await.is_err());
+        assert_eq!(lanes.room(0, 9).oldest, 0, "there is one slot for slow work");
+        assert!(!first.is_outstayed(patience, patience) && second.is_outstayed(patience, patience));
+        assert!(first.is_outstayed(attempt::TURN, patience), "others wait");
+        drop(second);
+        drop(first);
+        assert_eq!(lanes.room(0, 9).oldest, 1);
+    }
+
+    #[tokio::test]
+    async fn lanes_do_not_take_from_each_other() {
+        let lanes = lanes();
+        let _slots = [lanes.take(Lane::Retry), lanes.take(Lane::Unpin)];
+        assert_eq!(lanes.room(3, 9), Room { oldest: 0, newest: 1, retries: 0, unpins: 0 });
+    }
+}
