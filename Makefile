@@ -30,9 +30,9 @@ campaign: ## Random tests at full size: CUTS requests cut off, HISTORIES with cr
 dev: tools ## The whole service on this machine, without Kubernetes; NODES=3 for a fleet
 	cargo run --locked -p anchorage -- dev --nodes $(NODES)
 
-bench: tools ## Ratios to what the parts can do at best; SCALE=small for three minutes, ROWS=1,3 for some rows
+bench: tools ## Ratios to what the parts can do at best; SCALE=small for three minutes, ROWS=1,3 for some rows, BENCH=profile
 	cargo build --release --locked -p anchorage -p e2e
-	$(CARGO_TARGET_DIR)/release/e2e bench --scale $(SCALE) --rows $(ROWS)
+	$(CARGO_TARGET_DIR)/release/e2e $(if $(filter profile,$(BENCH)),profile,bench --scale $(SCALE) --rows $(ROWS))
 
 lint: ## Clippy, formatting, dependencies and licences, shell scripts
 	@e2e/run lint

@@ -33,6 +33,9 @@ mod complete;
 mod flood;
 mod list;
 mod pins;
+mod profile;
+
+use std::fmt::Display;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
@@ -59,11 +62,26 @@ pub struct BenchArgs {
 /// # Errors
 /// When a row could not be measured. Goals that are not met are no error: the table says so.
 pub fn run(arguments: &BenchArgs) -> Result<()> {
+    until_interrupted(measure(arguments))
+}
+
+/// Prints where the time of an accept goes.
+///
+/// # Errors
+/// When the service could not be looked at.
+pub fn profile() -> Result<()> {
+    until_interrupted(async {
+        print(&profile::run().await?);
+        Ok(())
+    })
+}
+
+fn until_interrupted(work: impl Future<Output = Result<()>>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
         tokio::select! {
-            measured = measure(arguments) => measured,
+            done = work => done,
             _ = tokio::signal::ctrl_c() => bail!("interrupted"),
             _ = terminate.recv() => bail!("told to end"),
         }
@@ -100,7 +118,7 @@ async fn measure_row(row: u8, sizes: &Sizes) -> Result<Report> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what this command is for")]
-fn print(report: &Report) {
+#[expect(clippy::print_stdout, reason = "what is printed is what this command is for")]
+fn print(report: &impl Display) {
     println!("{report}");
 }

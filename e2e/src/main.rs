@@ -21,6 +21,8 @@ enum Verb {
     Stage,
     /// Measures the service against what its parts can do at best.
     Bench(e2e::bench::BenchArgs),
+    /// Shows where the time of an accept goes: processors, statements, waits, functions.
+    Profile,
 }
 
 fn main() -> ExitCode {
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Verb::Demo => e2e::demo::run(),
         Verb::Stage => e2e::demo::Stage::set().map(drop),
         Verb::Bench(arguments) => e2e::bench::run(&arguments),
+        Verb::Profile => e2e::bench::profile(),
     };
     if let Err(error) = result {
         eprintln!("{error:#}");

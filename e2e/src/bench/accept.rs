@@ -7,6 +7,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    path::Path,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -75,7 +76,7 @@ commit;
 /// # Errors
 /// When a part of the service fails, or an acknowledged pin is not stored.
 pub(super) async fn measure(sizes: &Sizes) -> Result<Report> {
-    let bench = Bench::prepare(sizes).await?;
+    let bench = Bench::prepare_in(None).await?;
     let (mut rates, mut times) = (Vec::new(), Vec::new());
     let (mut best, mut waits, mut acknowledged) = (Vec::new(), Vec::new(), 0);
     let mut processors = String::new();
@@ -160,8 +161,9 @@ impl Load {
 }
 
 impl Bench {
-    pub(super) async fn prepare(sizes: &Sizes) -> Result<Self> {
-        let service = Service::start(&[STALL])?;
+    /// Makes it, in a state directory that stays or in one that goes with it.
+    pub(super) async fn prepare_in(state: Option<&Path>) -> Result<Self> {
+        let service = Service::start_in(state, &[STALL])?;
         let mut session = postgres::superuser(&service).await?;
         let settings = postgres::durable(&mut session).await?;
         postgres::make_role(&mut session).await?;
@@ -171,7 +173,7 @@ impl Bench {
         let bench = Self { service, orgs, pgbench, settings };
         // Connections, caches and the node's slots fill.
         bench.load(Duration::from_secs(1)).await?;
-        bench.pgbench.run(TRANSACTION, 4, Amount::Seconds(sizes.accept_seconds.min(2))).await?;
+        bench.pgbench.run(TRANSACTION, 4, Amount::Seconds(1)).await?;
         sqlx::raw_sql("truncate bench.pins; create table bench.before as select count(*) as pins from public.pins")
             .execute(&mut session)
             .await?;

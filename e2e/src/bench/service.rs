@@ -64,9 +64,21 @@ impl Service {
     /// # Errors
     /// When it does not become ready; it says why on standard error.
     pub fn start(variables: &[(&str, &str)]) -> Result<Self> {
+        Self::start_in(None, variables)
+    }
+
+    /// The same with a state directory that stays.
+    ///
+    /// # Errors
+    /// When it does not become ready; it says why on standard error.
+    pub fn start_in(state: Option<&Path>, variables: &[(&str, &str)]) -> Result<Self> {
         let program = program()?;
-        let mut dev = Command::new(&program)
-            .args(["dev", "--nodes", "1", "--listen", "127.0.0.1:0"])
+        let mut command = Command::new(&program);
+        command.args(["dev", "--nodes", "1", "--listen", "127.0.0.1:0"]);
+        if let Some(state) = state {
+            command.arg("--state-dir").arg(state);
+        }
+        let mut dev = command
             .env("ANCHORAGE_LOG_LEVEL", "warn")
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
