@@ -14,6 +14,7 @@ mod errors;
 mod hangups;
 mod histories;
 mod kubo_faults;
+mod life_of_a_pin;
 mod members;
 mod outages;
 mod pins_api;

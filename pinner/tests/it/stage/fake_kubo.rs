@@ -24,6 +24,8 @@ pub(crate) enum Addition {
     Silence,
     /// Lines that say "no progress" until the caller goes away.
     Standstill,
+    /// A block each time that this has passed, without end.
+    Drip(Duration),
     /// A little progress, then the end of the answer, as a failure looks whose trailer nobody reads.
     EndsWithoutPin,
     /// A line with an error.
@@ -39,6 +41,10 @@ pub(crate) struct Record {
     pub(crate) calls: Vec<(String, String)>,
     /// What is pinned.
     pub(crate) pinned: BTreeSet<String>,
+    /// How long a `pin/rm` takes. It goes on when the caller hangs up, as in a Kubo that has begun with it.
+    pub(crate) removal_takes: Duration,
+    /// What is being removed.
+    removing: BTreeSet<String>,
     /// What must not be asked of a Kubo, and was.
     pub(crate) crimes: Vec<String>,
     /// Operations under way by CID.
@@ -46,6 +52,13 @@ pub(crate) struct Record {
     /// The most additions at one time.
     pub(crate) additions_at_once: usize,
     additions: usize,
+}
+
+impl Record {
+    /// Whether a `pin/rm` of a CID goes on.
+    pub(crate) fn is_removing(&self, cid: &str) -> bool {
+        self.removing.contains(cid)
+    }
 }
 
 type Plan = dyn Fn(&str, usize) -> Addition + Send + Sync;
@@ -183,6 +196,7 @@ impl Call {
             }
             "pin/rm" => {
                 let _busy = self.busy(&call, &cid);
+                self.remove_slowly(&cid).await;
                 if self.note(|record| record.pinned.remove(&cid)) {
                     whole(&mut stream, 200, &format!(r#"{{"Pins":["{cid}"]}}"#)).await
                 } else {
@@ -191,13 +205,36 @@ impl Call {
                 }
             }
             "pin/add" => self.add(stream, &cid).await,
-            "diag/cmds" => whole(&mut stream, 200, "[]").await,
+            "diag/cmds" => {
+                let active = self.note(|record| {
+                    let command = |cid| format!(r#"{{"Command":"pin/rm","Active":true,"Args":["{cid}"]}}"#);
+                    record.removing.iter().map(command).collect::<Vec<_>>().join(",")
+                });
+                whole(&mut stream, 200, &format!("[{active}]")).await
+            }
             "swarm/connect" | "swarm/peering/add" => whole(&mut stream, 200, "{}").await,
             other => {
                 self.note(|record| record.crimes.push(format!("the call {other}")));
                 whole(&mut stream, 404, "{}").await
             }
         }
+    }
+
+    /// As long as a removal takes; what is left to do of it is done also if the caller goes away meanwhile.
+    async fn remove_slowly(&self, cid: &str) {
+        let takes = self.note(|record| record.removal_takes);
+        if takes.is_zero() {
+            return;
+        }
+        let (record, cid) = (Arc::clone(&self.record), cid.to_owned());
+        record.lock().expect("nobody panics while holding this lock").removing.insert(cid.clone());
+        let removal = tokio::spawn(async move {
+            tokio::time::sleep(takes).await;
+            let mut record = record.lock().expect("nobody panics while holding this lock");
+            record.pinned.remove(&cid);
+            record.removing.remove(&cid);
+        });
+        removal.await.expect("it does not panic");
     }
 
     async fn add(&self, mut stream: TcpStream, cid: &str) -> Option<()> {
@@ -232,6 +269,15 @@ impl Call {
                 }
                 chunk(&mut stream, r#"{"Progress":1,"Bytes":100}"#).await?;
             },
+            Addition::Drip(every) => {
+                for n in 2.. {
+                    tokio::select! {
+                        () = tokio::time::sleep(every) => {}
+                        ended = gone(&mut stream) => return ended,
+                    }
+                    chunk(&mut stream, &format!(r#"{{"Progress":{n},"Bytes":{}}}"#, n * 100)).await?;
+                }
+            }
             Addition::ErrorLine => {
                 chunk(&mut stream, r#"{"Message":"block was not found","Code":0,"Type":"error"}"#).await?;
             }
