@@ -32,6 +32,7 @@ enum Operation {
     Create { name: String, cid: String },
     Replace { old: String, name: String, cid: String },
     Delete { old: String },
+    DeleteMany { old: Vec<String> },
 }
 
 /// A pin of the model.
@@ -69,15 +70,26 @@ impl Operation {
                 org.request(reqwest::Method::POST, &format!("/pins/{old}")).json(&pin)
             }
             Self::Delete { old } => org.request(reqwest::Method::DELETE, &format!("/pins/{old}")),
+            Self::DeleteMany { old } => {
+                org.request(reqwest::Method::POST, "/api/v1/pins/delete").json(&json!({"requestids": old}))
+            }
         };
-        Ok(org.try_send(request).await?.expect(202))
+        let status = if matches!(self, Self::DeleteMany { .. }) { 200 } else { 202 };
+        Ok(org.try_send(request).await?.expect(status))
+    }
+
+    /// The pins that it ends.
+    fn old(&self) -> &[String] {
+        match self {
+            Self::Create { .. } => &[],
+            Self::Replace { old, .. } | Self::Delete { old } => std::slice::from_ref(old),
+            Self::DeleteMany { old } => old,
+        }
     }
 
     /// What the model makes of it once it was acknowledged.
     fn apply(&self, pins: &mut BTreeMap<String, Held>, answer: &Value) {
-        if let Self::Replace { old, .. } | Self::Delete { old } = self {
-            pins.remove(old);
-        }
+        self.old().iter().for_each(|old| drop(pins.remove(old)));
         if let Self::Create { name, cid } | Self::Replace { name, cid, .. } = self {
             pins.insert(id(answer), Held { cid: cid.clone(), name: name.clone() });
         }
@@ -92,17 +104,18 @@ impl History {
         let pins = &self.orgs[org].pins;
         let free: Vec<_> = pins.keys().filter(|pin| !busy.contains(*pin)).cloned().collect();
         let old = free.choose(&mut self.random).cloned();
+        let many: Vec<_> = free.into_iter().filter(|_| self.random.random_bool(0.3)).collect();
         let cid = self.contents.choose(&mut self.random).expect("not empty").clone();
-        if let Some(old) = &old {
-            busy.insert(old.clone());
-        }
-        match (self.random.random_range(0..10), old) {
+        let operation = match (self.random.random_range(0..10), old) {
             // Of another content, mostly; then of the same, with nothing but name and meta changed.
             (0..2, Some(old)) => Operation::Replace { old, name, cid },
             (2..4, Some(old)) => Operation::Replace { cid: pins[&old].cid.clone(), old, name },
-            (4..7, Some(old)) => Operation::Delete { old },
+            (4..6, Some(old)) => Operation::Delete { old },
+            (6, Some(_)) if !many.is_empty() => Operation::DeleteMany { old: many },
             _ => Operation::Create { name, cid },
-        }
+        };
+        busy.extend(operation.old().iter().cloned());
+        operation
     }
 
     /// One request, acknowledged.
@@ -177,19 +190,19 @@ async fn listed(org: &Client) -> BTreeMap<String, Held> {
 
 /// Takes over what became of a request that was not answered.
 fn adopt(operation: &Operation, pins: &mut BTreeMap<String, Held>, stored: &BTreeMap<String, Held>) {
-    let made = |wanted: &String| stored.iter().find(|(_, pin)| pin.name == *wanted);
-    let (old, new) = match operation {
-        Operation::Create { name, .. } => (None, made(name)),
-        Operation::Replace { old, name, .. } => (Some(old), made(name)),
-        Operation::Delete { old } => (Some(old), None),
+    let new = match operation {
+        Operation::Create { name, .. } | Operation::Replace { name, .. } => {
+            stored.iter().find(|(_, pin)| pin.name == *name)
+        }
+        Operation::Delete { .. } | Operation::DeleteMany { .. } => None,
     };
     if let Operation::Replace { old, .. } = operation {
         assert_ne!(stored.contains_key(old), new.is_some(), "half of {operation:?} was done");
     }
-    if let Some(old) = old
-        && !stored.contains_key(old)
-    {
-        pins.remove(old);
+    let left = operation.old().iter().filter(|old| stored.contains_key(*old)).count();
+    assert!(left == 0 || left == operation.old().len(), "half of {operation:?} was done");
+    if left == 0 {
+        operation.old().iter().for_each(|old| drop(pins.remove(old)));
     }
     if let Some((id, pin)) = new {
         pins.insert(id.clone(), pin.clone());
