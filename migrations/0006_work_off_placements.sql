@@ -104,6 +104,47 @@ as $$
     where p.job = r.job and p.generation = r.generation and p.status in ('pinning', 'unpinning')
 $$;
 
+-- Notes how large contents are by now, and gives up the unfinished pins of orgs that this takes over their limit of
+-- bytes, content by content until it is kept. A content that no other pin wants is not fetched any further. The
+-- contents must be locked.
+create function charge(keys bytea[], byte_counts bigint[]) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
+as $$
+declare
+    charged record;
+    used bigint;
+begin
+    -- Until usage is counted, there is none to be over.
+    if to_regprocedure('public.note_bytes(bytea, bigint)') is null then
+        return;
+    end if;
+    perform public.note_bytes(r.key, r.bytes)
+    from (select u.key, u.bytes from unnest(keys, byte_counts) as u (key, bytes) where u.bytes > 0 order by u.key) r;
+    for charged in
+        select distinct pins.content, pins.org_id, o.max_bytes
+        from public.pins join public.orgs o on o.id = pins.org_id
+        where pins.content = any (keys) and pins.status in ('queued', 'pinning') and pins.refused is null
+            and o.max_bytes is not null
+        order by pins.content, pins.org_id
+    loop
+        used := (select u.bytes from public.usage_of(charged.org_id) u);
+        continue when used <= charged.max_bytes;
+        update public.pins
+        set status = 'failed', refused = format(
+            'with this content the org holds %s bytes and may hold %s; delete pins or ask for a higher limit, then pin it again',
+            used, charged.max_bytes
+        )
+        where content = charged.content and org_id = charged.org_id
+            and status in ('queued', 'pinning') and refused is null;
+        update public.placements p
+        set status = 'failed', generation = p.generation + 1, lease_until = null, reason = 'QUOTA',
+            error = 'everybody who asked for it is over their limit'
+        where p.content = charged.content and p.status in ('queued', 'pinning')
+            and not exists (select from public.pins where content = charged.content and refused is null);
+    end loop;
+end
+$$;
+
 -- Notes progress and lengthens the leases. Gives the jobs that are still the caller's; the others must stop.
 create function report_progress(
     node uuid, keys bytea[], jobs bigint[], generations bigint[], block_counts bigint[], byte_counts bigint[],
@@ -113,6 +154,7 @@ language plpgsql volatile security definer set search_path = pg_catalog, public,
 as $$
 begin
     perform 1 from public.contents where key = any (keys) order by key for no key update;
+    perform public.charge(keys, byte_counts);
     return query
         update public.placements p
         set blocks = greatest(p.blocks, r.blocks), bytes = greatest(p.bytes, r.bytes), lease_until = now() + lease,
@@ -125,7 +167,8 @@ begin
 end
 $$;
 
--- The contents are pinned on the node. Gives the jobs that were the caller's.
+-- The contents are pinned on the node. Gives the jobs that were the caller's. One whose last bytes took everybody who
+-- wanted it over their limits is not.
 create function finish_pins(
     node uuid, keys bytea[], jobs bigint[], generations bigint[], block_counts bigint[], byte_counts bigint[]
 ) returns table (job bigint, generation bigint)
@@ -133,6 +176,7 @@ language plpgsql volatile security definer set search_path = pg_catalog, public,
 as $$
 begin
     perform 1 from public.contents where key = any (keys) order by key for no key update;
+    perform public.charge(keys, byte_counts);
     return query
         update public.placements p
         set status = 'pinned', lease_until = null, error = null, reason = null, attempts = 0, after = null,
@@ -347,7 +391,7 @@ $$;
 
 revoke all on function
     claim(uuid, integer, integer, integer, integer, interval), hand_back(uuid), expire_leases(uuid),
-    held_jobs(uuid, bytea[], bigint[], bigint[]),
+    held_jobs(uuid, bytea[], bigint[], bigint[]), charge(bytea[], bigint[]),
     report_progress(uuid, bytea[], bigint[], bigint[], bigint[], bigint[], interval),
     finish_pins(uuid, bytea[], bigint[], bigint[], bigint[], bigint[]),
     fail_pins(uuid, bytea[], bigint[], bigint[], text[], text[], boolean[], double precision[]),

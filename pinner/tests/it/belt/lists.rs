@@ -32,6 +32,7 @@ pub(super) const DEFINERS: &[Known] = &[
     ("admin_create_org for anchorage_api", ADMIN),
     ("admin_list_orgs for anchorage_api", ADMIN),
     ("admin_record_token for anchorage_api", ADMIN),
+    ("charge for nobody", INNER),
     ("claim for anchorage_worker", WORK),
     ("count_pins for nobody", INNER),
     ("expire_leases for anchorage_worker", WORK),
