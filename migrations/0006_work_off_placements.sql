@@ -127,7 +127,9 @@ begin
             and o.max_bytes is not null
         order by pins.content, pins.org_id
     loop
-        used := (select u.bytes from public.usage_of(charged.org_id) u);
+        -- What was summed up and what not yet, as usage_of() does for an org's own eyes.
+        used := coalesce((select u.bytes from public.org_usage u where u.org_id = charged.org_id), 0)
+            + coalesce((select sum(c.bytes) from public.count_changes c where c.org_id = charged.org_id), 0);
         continue when used <= charged.max_bytes;
         update public.pins
         set status = 'failed', refused = format(
