@@ -84,10 +84,6 @@ as $$
     limit 1
 $$;
 
-create function admin_list_orgs() returns table (id uuid, name text, created timestamptz)
-language sql stable security definer set search_path = pg_catalog, public, pg_temp
-as $$ select orgs.id, orgs.name, orgs.created from public.orgs order by orgs.name $$;
-
 create function admin_record_token(token uuid, org uuid, token_scopes text[], token_kid text, token_expires timestamptz)
 returns void
 language sql volatile security definer set search_path = pg_catalog, public, pg_temp
@@ -98,11 +94,9 @@ $$;
 
 revoke all on function
     admin_create_org(uuid, text),
-    admin_list_orgs(),
     admin_record_token(uuid, uuid, text[], text, timestamptz)
 from public;
 grant execute on function
     admin_create_org(uuid, text),
-    admin_list_orgs(),
     admin_record_token(uuid, uuid, text[], text, timestamptz)
 to anchorage_api;

@@ -4,6 +4,7 @@
 //! own object. Messages go to stderr and name the cure. Nothing here knows the service's inside; what a command may do is
 //! decided by the server.
 
+mod byte_size;
 mod client;
 mod command;
 mod credentials;
@@ -13,7 +14,7 @@ mod time_span;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Args, Subcommand, ValueEnum, builder::PossibleValuesParser};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum, builder::PossibleValuesParser};
 
 /// Flags and command of `anchorage admin`.
 #[derive(Debug, Args)]
@@ -58,8 +59,21 @@ enum AdminCommand {
         #[arg(long, value_name = "TIME", default_value = "24h", value_parser = time_span::parse)]
         timeout: Duration,
     },
-    /// Lists the orgs
+    /// Lists the orgs, what they hold and may hold
     Orgs,
+    /// Limits what an org may hold; what it holds already stays
+    #[command(group(ArgGroup::new("limit").required(true).multiple(true).args(["max_pins", "max_bytes"])))]
+    SetLimits {
+        /// The org's name
+        #[arg(long, value_name = "NAME")]
+        org: String,
+        /// The most pins, or none for no limit
+        #[arg(long, value_name = "N|none", value_parser = limit_of_pins)]
+        max_pins: Option<Limit>,
+        /// The most bytes of content, each content counted once, as 10GiB; or none for no limit
+        #[arg(long, value_name = "SIZE|none", value_parser = limit_of_bytes)]
+        max_bytes: Option<Limit>,
+    },
     /// Mints an API token and prints it alone on stdout; an org that is not there yet is made
     MintToken {
         /// The org that the token is for; needed for all scopes but platform:admin
@@ -78,6 +92,23 @@ enum AdminCommand {
         #[arg(long, value_name = "TIME", value_parser = time_span::parse)]
         ttl: Option<Duration>,
     },
+}
+
+/// A limit to set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    None,
+    Most(u64),
+}
+
+fn limit_of_pins(text: &str) -> Result<Limit, String> {
+    let expected = || "a limit of pins is a whole number, or none".to_owned();
+    let number = || text.parse().ok().filter(|pins: &u64| i64::try_from(*pins).is_ok());
+    if text == "none" { Ok(Limit::None) } else { number().map(Limit::Most).ok_or_else(expected) }
+}
+
+fn limit_of_bytes(text: &str) -> Result<Limit, String> {
+    if text == "none" { Ok(Limit::None) } else { Ok(Limit::Most(byte_size::parse(text)?)) }
 }
 
 #[derive(Debug, Args)]

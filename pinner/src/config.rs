@@ -59,6 +59,7 @@ struct Values {
     replication: Replication,
     network: Network,
     worker: Worker,
+    upload_max: u64,
     log: Log,
     shutdown_grace: Duration,
 }
@@ -88,6 +89,8 @@ pub struct ServeConfig {
     pub network: Network,
     /// Bounds of the worker.
     pub worker: Worker,
+    /// The most bytes of one uploaded file, 1 to 2^40.
+    pub upload_max: u64,
     /// Form and level of the log.
     pub log: Log,
     /// How long a shutdown may take before work is cut off.
@@ -292,6 +295,7 @@ impl Config {
             replication: values.replication,
             network: values.network,
             worker: values.worker,
+            upload_max: values.upload_max,
             log: values.log,
             shutdown_grace: values.shutdown_grace,
         })

@@ -15,6 +15,7 @@ pub mod placements;
 mod pool;
 pub mod readiness;
 pub mod roles;
+pub mod usage;
 
 use crate::config;
 use pinner_core::id::OrgId;

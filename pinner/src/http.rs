@@ -6,6 +6,7 @@ pub mod auth;
 pub mod body;
 pub mod cors;
 pub mod detached;
+pub mod docs;
 pub mod error;
 pub mod health;
 pub mod incoming;
@@ -54,6 +55,7 @@ fn routes(config: &mut web::ServiceConfig) {
                 .wrap(cors::open(cors::API))
                 .wrap(from_fn(cors::in_form))
                 .service(resource("/org").route(get().to(api::org::read)))
+                .service(resource("/usage").route(get().to(api::org::usage)))
                 .service(resource("/members").route(get().to(api::members::list)))
                 .service(
                     resource("/members/{subject}")
@@ -62,7 +64,8 @@ fn routes(config: &mut web::ServiceConfig) {
                 )
                 .service(resource("/pins/delete").route(web::post().to(api::deletion::delete)))
                 .service(resource("/pins/export").route(get().to(api::export::export)))
-                .service(resource("/pins/import").route(web::post().to(api::import::import))),
+                .service(resource("/pins/import").route(web::post().to(api::import::import)))
+                .service(resource("/uploads").route(web::post().to(api::uploads::upload))),
         )
         .service(resource("/admin/v1/nodes").route(get().to(admin::nodes::list)))
         .service(resource("/admin/v1/nodes/{node}").route(get().to(admin::nodes::read)))
@@ -73,7 +76,9 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(
             resource("/admin/v1/orgs").route(get().to(admin::orgs::list)).route(web::post().to(admin::orgs::create)),
         )
+        .service(resource("/admin/v1/orgs/{org}").route(web::patch().to(admin::orgs::limit)))
         .service(resource("/admin/v1/tokens").route(web::post().to(admin::tokens::mint)))
+        .service(resource("/docs").route(get().to(docs::page)))
         .service(resource("/openapi.json").route(get().to(openapi::document)))
         .service(resource("/livez").route(get().to(health::livez)))
         .service(resource("/readyz").route(get().to(health::readyz)))
@@ -122,7 +127,7 @@ async fn observe(
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let started = Instant::now();
     let method = match request.method().as_str() {
-        method @ ("GET" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "HEAD") => method.to_owned(),
+        method @ ("GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" | "HEAD") => method.to_owned(),
         _ => "other".to_owned(),
     };
     let service = request.app_data::<web::Data<Service>>().cloned();

@@ -5,6 +5,7 @@
 //! last line was seen, and nothing else ever removes a pin but [`Kubo::unpin`].
 
 pub mod addition;
+pub mod upload;
 
 use addition::Addition;
 use pinner_core::content::ContentKey;

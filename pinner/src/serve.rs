@@ -55,6 +55,7 @@ pub async fn run(config: ServeConfig) -> anyhow::Result<()> {
         Arc::clone(&metrics),
         config.admin_token.clone(),
         config.replication,
+        config.upload_max,
     ));
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
@@ -137,7 +138,7 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
         },
         metrics: Arc::clone(&service.metrics),
     };
-    let pulse = Pulse { db: db.clone(), kubo, node, fleet: fleet.clone(), kubo_ready, turn };
+    let pulse = Pulse { db: db.clone(), kubo: kubo.clone(), node, fleet: fleet.clone(), kubo_ready, turn };
     // So that the very first request knows where to place a pin and whom to name as delegate.
     drop(tokio::time::timeout(FIRST_BEAT, pulse.beat()).await);
     let counting = count::Sources {
@@ -146,7 +147,7 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
         kubo_ready: kubo_state.clone(),
         metrics: Arc::clone(&service.metrics),
     };
-    service.set_ready(Ready::new(fleet, waker, kubo_state, nats.clone(), keys));
+    service.set_ready(Ready::new(fleet, waker, kubo_state, kubo, nats.clone(), keys));
     tracing::info!(node = %node, "ready");
 
     let mut parts = JoinSet::new();

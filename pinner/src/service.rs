@@ -5,6 +5,7 @@ use crate::{
     db::Database,
     fleet::Fleet,
     http::error::ApiError,
+    kubo::Kubo,
     metrics::Metrics,
     tokens::TokenKeys,
     wake::Waker,
@@ -27,6 +28,8 @@ pub struct Service {
     pub admin_token: Secret,
     /// How many copies a pin gets.
     pub replication: Replication,
+    /// The most bytes of an uploaded file.
+    pub upload_max: u64,
     /// Set once, when the database was found as it must be.
     ready: OnceLock<Ready>,
     /// What keeps it from being ready.
@@ -42,6 +45,8 @@ pub struct Ready {
     pub waker: Waker,
     /// Whether Kubo answered when it was last asked.
     pub kubo_ready: watch::Receiver<bool>,
+    /// The Kubo beside us, for what is uploaded.
+    pub kubo: Kubo,
     /// Whether NATS is connected.
     pub nats: crate::nats::Nats,
     keys: RwLock<Arc<TokenKeys>>,
@@ -53,10 +58,11 @@ impl Ready {
         fleet: Fleet,
         waker: Waker,
         kubo_ready: watch::Receiver<bool>,
+        kubo: Kubo,
         nats: crate::nats::Nats,
         keys: TokenKeys,
     ) -> Self {
-        Self { fleet, waker, kubo_ready, nats, keys: RwLock::new(Arc::new(keys)) }
+        Self { fleet, waker, kubo_ready, kubo, nats, keys: RwLock::new(Arc::new(keys)) }
     }
 
     /// The signing keys in use.
@@ -78,6 +84,7 @@ impl Service {
         metrics: Arc<Metrics>,
         admin_token: Secret,
         replication: Replication,
+        upload_max: u64,
     ) -> Self {
         Self {
             db,
@@ -85,6 +92,7 @@ impl Service {
             metrics,
             admin_token,
             replication,
+            upload_max,
             ready: OnceLock::new(),
             problem: RwLock::new("the database has not been checked yet".into()),
             stopping: AtomicBool::new(false),

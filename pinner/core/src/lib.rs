@@ -8,6 +8,7 @@
 //! - [`pin`]: what a client may ask for, parsed; the four statuses.
 //! - [`options`]: what a client asks of a pin through its `meta`.
 //! - [`filter`]: the query of a list of pins, parsed.
+//! - [`car`]: which roots an uploaded file names.
 //! - [`address`]: which network addresses may be dialled or handed out.
 //! - [`placement`]: which nodes hold a content.
 //! - [`lane`]: which placements are taken next.
@@ -17,6 +18,7 @@
 
 pub mod address;
 pub mod attempt;
+pub mod car;
 pub mod content;
 pub mod filter;
 pub mod id;

@@ -43,6 +43,11 @@ impl Client {
         self.ask(Method::POST, path, Some(body)).await
     }
 
+    /// `PATCH /admin/v1/<path>`.
+    pub(super) async fn patch(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+        self.ask(Method::PATCH, path, Some(body)).await
+    }
+
     /// The server's success as its own object.
     pub(super) fn understand<T: serde::de::DeserializeOwned>(&self, answer: &Value) -> Result<T, Failure> {
         T::deserialize(answer).map_err(|error| Failure::not_understood(&self.server, &error))

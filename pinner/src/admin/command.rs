@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    AdminArgs, AdminCommand, NodeArgs, Output, PLATFORM_SCOPE,
+    AdminArgs, AdminCommand, Limit, NodeArgs, Output, PLATFORM_SCOPE,
     client::Client,
     credentials::{Server, Token},
     failure::Failure,
@@ -35,6 +35,7 @@ pub(super) async fn run(args: AdminArgs) -> Result<(), Failure> {
         AdminCommand::Drain { node, wait: false, .. } => admin.schedule(&node, "drain").await,
         AdminCommand::Drain { node, wait: true, timeout } => admin.drain(&node, timeout).await,
         AdminCommand::Orgs => admin.orgs().await,
+        AdminCommand::SetLimits { org, max_pins, max_bytes } => admin.set_limits(&org, max_pins, max_bytes).await,
         AdminCommand::MintToken { org, scopes, ttl } => admin.mint_token(org.as_deref(), &scopes, ttl).await,
     }
 }
@@ -72,6 +73,19 @@ impl Admin {
     async fn orgs(&self) -> Result<(), Failure> {
         let answer = self.client.get(&["orgs"]).await?;
         self.show(&answer, |Orgs { orgs }| table::orgs(&orgs))
+    }
+
+    async fn set_limits(&self, org: &str, pins: Option<Limit>, bytes: Option<Limit>) -> Result<(), Failure> {
+        let mut request = json!({});
+        for (key, limit) in [("maxPins", pins), ("maxBytes", bytes)] {
+            match limit {
+                None => {}
+                Some(Limit::None) => request[key] = Value::Null,
+                Some(Limit::Most(most)) => request[key] = json!(most),
+            }
+        }
+        let answer = self.client.patch(&["orgs", org], &request).await?;
+        self.show(&answer, |org: Org| table::orgs(&[org]))
     }
 
     /// Cordon, uncordon, drain: the answer is the node as it is from now on.

@@ -1,5 +1,6 @@
 //! The API's objects as tables, as wide as their contents.
 
+use super::byte_size;
 use serde::Deserialize;
 
 /// What the table of nodes shows of a node; the API's object has more.
@@ -44,6 +45,21 @@ pub(super) struct Org {
     id: String,
     name: String,
     created: String,
+    limits: Limits,
+    usage: Usage,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Limits {
+    max_pins: Option<u64>,
+    max_bytes: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Usage {
+    pins: u64,
+    bytes: u64,
 }
 
 /// One line a node.
@@ -69,8 +85,18 @@ pub(super) fn nodes(nodes: &[Node]) -> String {
 
 /// One line an org.
 pub(super) fn orgs(orgs: &[Org]) -> String {
-    let rows = orgs.iter().map(|org| [org.name.clone(), org.id.clone(), org.created.clone()]);
-    render(["NAME", "ID", "CREATED"], rows)
+    let rows = orgs.iter().map(|org| {
+        [
+            org.name.clone(),
+            org.id.clone(),
+            org.usage.pins.to_string(),
+            org.limits.max_pins.map_or_else(|| "none".to_owned(), |pins| pins.to_string()),
+            byte_size::show(org.usage.bytes),
+            org.limits.max_bytes.map_or_else(|| "none".to_owned(), byte_size::show),
+            org.created.clone(),
+        ]
+    });
+    render(["NAME", "ID", "PINS", "MAX-PINS", "BYTES", "MAX-BYTES", "CREATED"], rows)
 }
 
 fn or_dash(text: Option<&str>) -> String {

@@ -53,6 +53,11 @@ fn what_is_not_offered_or_not_known_is_wrong_usage() {
         "admin mint-token --org acme",
         "admin mint-token --org acme --scopes pins:everything",
         "admin mint-token --org acme --scopes pins:read --ttl 30",
+        "admin set-limits --org acme",
+        "admin set-limits --max-pins 1",
+        "admin set-limits --org acme --max-pins -1",
+        "admin set-limits --org acme --max-pins many",
+        "admin set-limits --org acme --max-bytes 1.5GiB",
         "admin nodes -o yaml",
     ] {
         assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
@@ -153,6 +158,33 @@ fn nodes_are_shown_as_a_table() {
     NAME      ZONE   STATE     KUBO    PINNED   PINNING   QUEUED   FAILED   UNPINNING   REASON
     demo-0    a      up        ready   1234     0         1        0        2           -
     demo-10   a      drained   down    1234     0         1        0        2           new [2J disk
+    ");
+}
+
+#[test]
+fn a_limit_is_a_number_or_none_and_what_is_not_named_stays() {
+    let limits = |line: &str| match parse(line).unwrap().command {
+        AdminCommand::SetLimits { org, max_pins, max_bytes } => (org, max_pins, max_bytes),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(limits("admin set-limits --org a --max-pins 7"), ("a".into(), Some(Limit::Most(7)), None));
+    let both = limits("admin set-limits --org a --max-pins none --max-bytes 10GiB");
+    assert_eq!(both, ("a".into(), Some(Limit::None), Some(Limit::Most(10 << 30))));
+}
+
+#[test]
+fn orgs_are_shown_with_what_they_hold_and_may_hold() {
+    let org = |name: &str, limits: serde_json::Value| -> table::Org {
+        let usage = json!({"pins": 12, "bytes": 1_572_864});
+        let org = json!({"id": "org_1", "name": name, "created": "2026-11-22T16:35:00.000Z", "limits": limits, "usage": usage});
+        serde_json::from_value(org).unwrap()
+    };
+    let none = json!({"maxPins": null, "maxBytes": null});
+    let table = table::orgs(&[org("acme", none), org("demo", json!({"maxPins": 100, "maxBytes": 10_737_418_240_u64}))]);
+    insta::assert_snapshot!(table, @r"
+    NAME   ID      PINS   MAX-PINS   BYTES    MAX-BYTES   CREATED
+    acme   org_1   12     none       1.5MiB   none        2026-11-22T16:35:00.000Z
+    demo   org_1   12     100        1.5MiB   10.0GiB     2026-11-22T16:35:00.000Z
     ");
 }
 

@@ -115,6 +115,8 @@ pub(super) const WORKER_PATIENCE_SECONDS: Key = Key::scalar("worker.patienceSeco
 pub(super) const WORKER_SWEEP_SECONDS: Key = Key::scalar("worker.sweepSeconds", "5");
 pub(super) const WORKER_STALL_SECONDS: Key = Key::scalar("worker.stallSeconds", "120");
 pub(super) const WORKER_DEADLINE_SECONDS: Key = Key::scalar("worker.deadlineSeconds", "86400");
+/// The most bytes of one uploaded file.
+pub(super) const UPLOADS_MAX_BYTES: Key = Key::scalar("uploads.maxBytes", "4294967296");
 pub(super) const LOG_FORMAT: Key = Key::scalar("log.format", "text");
 pub(super) const LOG_LEVEL: Key = Key::scalar("log.level", "info");
 pub(super) const SHUTDOWN_GRACE_SECONDS: Key = Key::scalar("shutdown.graceSeconds", "20");
@@ -123,7 +125,7 @@ pub(super) const SHUTDOWN_GRACE_SECONDS: Key = Key::scalar("shutdown.graceSecond
 pub(super) const PRIVATE_ALLOW_CIDRS: &str = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7";
 
 /// Every key; those of one section stand together.
-pub(super) static ALL: [&Key; 31] = [
+pub(super) static ALL: [&Key; 32] = [
     &LISTEN,
     &METRICS_LISTEN,
     &METRICS_ALLOW_CIDRS,
@@ -152,6 +154,7 @@ pub(super) static ALL: [&Key; 31] = [
     &WORKER_SWEEP_SECONDS,
     &WORKER_STALL_SECONDS,
     &WORKER_DEADLINE_SECONDS,
+    &UPLOADS_MAX_BYTES,
     &LOG_FORMAT,
     &LOG_LEVEL,
     &SHUTDOWN_GRACE_SECONDS,

@@ -16,6 +16,9 @@ use super::{
 /// At least this many bytes of secret text: 32 random letters cannot be guessed.
 const SECRET_LENGTH: usize = 32;
 
+/// A TiB. Kubo writes a file in one go, so one of more bytes is better sent in parts.
+const UPLOAD_MAX: u64 = 1 << 40;
+
 pub(super) fn values(settings: &Settings) -> Result<Values, ConfigError> {
     let read = Reader(settings);
     Ok(Values {
@@ -52,6 +55,11 @@ pub(super) fn values(settings: &Settings) -> Result<Values, ConfigError> {
             stall: read.seconds(&keys::WORKER_STALL_SECONDS)?,
             deadline: read.seconds(&keys::WORKER_DEADLINE_SECONDS)?,
         },
+        upload_max: read.count(
+            &keys::UPLOADS_MAX_BYTES,
+            1..=UPLOAD_MAX,
+            "a number of bytes from 1 to 1099511627776",
+        )?,
         log: Log { format: read.log_format()?, level: read.log_level()? },
         shutdown_grace: read.seconds(&keys::SHUTDOWN_GRACE_SECONDS)?,
     })

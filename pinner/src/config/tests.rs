@@ -241,6 +241,8 @@ fn malformed_values_are_refused_with_place_and_form() {
         ("NETWORK_MODE", "private", "Public or Private"),
         ("WORKER_SLOTS", "many", "a number from 1 to 4096"),
         ("WORKER_SWEEP_SECONDS", "1.5", "a number of seconds from 1 to 31536000"),
+        ("UPLOADS_MAX_BYTES", "4GiB", "a number of bytes from 1 to 1099511627776"),
+        ("UPLOADS_MAX_BYTES", "1099511627777", "a number of bytes from 1 to 1099511627776"),
         ("LOG_FORMAT", "xml", "text or json"),
         ("LOG_LEVEL", "loud,,", "a level like info or info,sqlx=warn"),
         ("SHUTDOWN_GRACE_SECONDS", "", "a number of seconds from 1 to 31536000"),
@@ -428,6 +430,8 @@ worker:
   sweepSeconds: 5 # default
   stallSeconds: 120 # default
   deadlineSeconds: 86400 # default
+uploads:
+  maxBytes: 4294967296 # default
 log:
   format: text # default
   level: info,sqlx=warn # log.level in YAML

@@ -6,3 +6,4 @@ pub mod import;
 mod lines;
 pub mod members;
 pub mod org;
+pub mod uploads;

@@ -28,6 +28,12 @@ pub enum ApiError {
     /// The path is right, the method is not.
     #[error("this path does not take this method; see /openapi.json")]
     MethodNotAllowed,
+    /// The org would hold more than it may.
+    #[error("{0}")]
+    OverLimit(String),
+    /// A file of too many bytes.
+    #[error("{0}")]
+    Oversized(String),
     /// Too many bytes.
     #[error("the request's body is larger than 1 MiB")]
     TooLarge,
@@ -60,7 +66,8 @@ impl ApiError {
             Self::Forbidden(_) => "FORBIDDEN",
             Self::NotFound(_) => "NOT_FOUND",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
-            Self::TooLarge => "PAYLOAD_TOO_LARGE",
+            Self::OverLimit(_) => "INSUFFICIENT_FUNDS",
+            Self::Oversized(_) | Self::TooLarge => "PAYLOAD_TOO_LARGE",
             Self::TooSlow => "REQUEST_TIMEOUT",
             Self::Unavailable(_) => "SERVICE_UNAVAILABLE",
             Self::Internal => "INTERNAL_SERVER_ERROR",
@@ -129,7 +136,8 @@ impl ResponseError for ApiError {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::OverLimit(_) => StatusCode::CONFLICT,
+            Self::Oversized(_) | Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,

@@ -1,24 +1,32 @@
-//! A body read as it comes, for requests that are larger than what is read at once.
+//! A file or lines read as they come, for bodies that are larger than what is read at once.
 
 use super::error::ApiError;
+use actix_multipart::Field;
 use actix_web::web;
 use bytes::Bytes;
 use futures::StreamExt;
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
-/// How long a client may send nothing in the middle of a body.
-const IDLE_MAX: Duration = Duration::from_secs(60);
-
-/// A body under way.
-pub struct Incoming {
-    payload: web::Payload,
-    idle_max: Duration,
+/// A body, or a part of one, under way.
+pub enum Incoming {
+    /// The body itself.
+    Body(web::Payload),
+    /// A part of a form.
+    Part(Box<Field>),
 }
 
 impl Incoming {
+    /// How long a client may send nothing in the middle of a body.
+    pub const IDLE_MAX: Duration = Duration::from_secs(60);
+
     /// A body of which nothing was read yet.
-    pub fn new(payload: web::Payload) -> Self {
-        Self { payload, idle_max: IDLE_MAX }
+    pub fn new(body: web::Payload) -> Self {
+        Self::Body(body)
+    }
+
+    /// A part of a form.
+    pub fn part(part: Field) -> Self {
+        Self::Part(Box::new(part))
     }
 
     /// The next bytes, or `None` after the last.
@@ -26,11 +34,16 @@ impl Incoming {
     /// # Errors
     /// A client that sends nothing for a minute, and a body that ends before its end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
-        match tokio::time::timeout(self.idle_max, self.payload.next()).await {
-            Err(_) => Err(ApiError::TooSlow),
-            Ok(None) => Ok(None),
-            Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
-            Ok(Some(Err(error))) => Err(ApiError::BadRequest(format!("the request's body cannot be read: {error}"))),
-        }
+        let next = async {
+            match self {
+                Self::Body(body) => body.next().await.transpose().map_err(unreadable),
+                Self::Part(part) => part.next().await.transpose().map_err(unreadable),
+            }
+        };
+        tokio::time::timeout(Self::IDLE_MAX, next).await.unwrap_or(Err(ApiError::TooSlow))
     }
+}
+
+fn unreadable(error: impl Display) -> ApiError {
+    ApiError::BadRequest(format!("the request's body cannot be read: {error}"))
 }

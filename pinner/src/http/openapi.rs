@@ -43,11 +43,11 @@ pub enum Status {
     info(title = "Anchorage", description = "A multi-tenant IPFS pinning service. `/pins` is the IPFS Pinning Services API 1.0.0."),
     paths(
         pins::list, pins::create, pins::read, pins::replace, pins::delete,
-        api::org::read, api::members::list, api::members::put, api::members::remove,
-        api::deletion::delete, api::export::export, api::import::import,
+        api::org::read, api::org::usage, api::members::list, api::members::put, api::members::remove,
+        api::deletion::delete, api::export::export, api::import::import, api::uploads::upload,
         admin::nodes::list, admin::nodes::read, admin::nodes::schedule,
         admin::nodes::cordon, admin::nodes::uncordon, admin::nodes::drain,
-        admin::orgs::list, admin::orgs::create, admin::tokens::mint,
+        admin::orgs::list, admin::orgs::create, admin::orgs::limit, admin::tokens::mint,
         health::livez, health::readyz,
     ),
     components(schemas(error::Failure, wire::PinStatus, wire::PinResults)),
@@ -55,6 +55,7 @@ pub enum Status {
     tags(
         (name = "pins", description = "The IPFS Pinning Services API"),
         (name = "org", description = "The token's org: its limits, its usage, its members"),
+        (name = "uploads", description = "Content sent instead of fetched"),
         (name = "bulk", description = "Many pins at once"),
         (name = "admin", description = "For whoever runs the platform"),
         (name = "probes", description = "For Kubernetes"),

@@ -33,8 +33,9 @@ use utoipa::ToSchema;
 
 /// The longest line, in bytes: the largest pin there can be, each character of it escaped.
 const LINE_MAX: usize = 128 * 1024;
-/// Lines that are accepted at a time, so that they share commits.
-const AT_ONCE: usize = 64;
+/// Lines that are accepted at a time, so that they share commits; few enough that none waits so long for the org's turn
+/// that the database gives it up.
+const AT_ONCE: usize = 16;
 /// Answers kept for a client that reads them only after it has sent everything. One that sends more than this has to
 /// read meanwhile, as curl does.
 const ANSWERS_MAX: usize = 16 * 1024;

@@ -1,9 +1,9 @@
 //! The org itself, and what it uses.
 
 use crate::{
-    db::orgs,
+    db::{orgs, usage},
     http::{
-        auth::Insider,
+        auth::{Insider, Reader},
         detached::detached,
         error::{ApiError, Failure},
         wire::timestamp,
@@ -11,7 +11,7 @@ use crate::{
     service::Service,
 };
 use actix_web::web;
-use pinner_core::id::OrgId;
+use pinner_core::{id::OrgId, pin::Status};
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -39,6 +39,53 @@ pub struct Limits {
     pub max_pins: Option<i64>,
     /// The most bytes of content, each content counted once.
     pub max_bytes: Option<i64>,
+}
+
+/// What an org holds.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OwnUsage {
+    /// Its pins.
+    pub pins: PinCounts,
+    /// Bytes of the contents that its pins hold, each content counted once; grows while contents are fetched.
+    pub bytes: i64,
+    /// How much it may hold.
+    pub limits: Limits,
+}
+
+/// Pins by status.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PinCounts {
+    /// All.
+    pub total: i64,
+    /// Waiting for a node.
+    pub queued: i64,
+    /// Being fetched.
+    pub pinning: i64,
+    /// On enough nodes.
+    pub pinned: i64,
+    /// Given up.
+    pub failed: i64,
+}
+
+/// What the org holds, exact at one moment.
+#[utoipa::path(get, path = "/api/v1/usage", tag = "org", security(("token" = [])),
+    responses((status = 200, description = "The usage", body = OwnUsage), (status = 401, body = Failure), (status = 403, body = Failure)))]
+pub async fn usage(service: web::Data<Service>, reader: Reader) -> Result<web::Json<OwnUsage>, ApiError> {
+    let service = service.into_inner();
+    let work = Arc::clone(&service);
+    let usage = detached(&service, async move { Ok(usage::of(&work.db, reader.org).await?) }).await?;
+    let of = |status| usage.pins.get(&status).copied().unwrap_or(0);
+    Ok(web::Json(OwnUsage {
+        pins: PinCounts {
+            total: usage.pins.values().sum(),
+            queued: of(Status::Queued),
+            pinning: of(Status::Pinning),
+            pinned: of(Status::Pinned),
+            failed: of(Status::Failed),
+        },
+        bytes: usage.bytes,
+        limits: Limits { max_pins: usage.max_pins, max_bytes: usage.max_bytes },
+    }))
 }
 
 /// The org that the token is of.

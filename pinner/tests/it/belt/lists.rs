@@ -30,8 +30,9 @@ const GUARDED: &str = "does nothing but for the org of the transaction";
 pub(super) const DEFINERS: &[Known] = &[
     ("add_copies for anchorage_worker", WORK),
     ("admin_create_org for anchorage_api", ADMIN),
-    ("admin_list_orgs for anchorage_api", ADMIN),
     ("admin_record_token for anchorage_api", ADMIN),
+    ("admin_set_limits for anchorage_api", ADMIN),
+    ("admin_usage for anchorage_api", ADMIN),
     ("charge for nobody", INNER),
     ("claim for anchorage_worker", WORK),
     ("count_pins for nobody", INNER),
@@ -57,13 +58,15 @@ pub(super) const DEFINERS: &[Known] = &[
     ("short_of_copies for anchorage_worker", WORK),
     ("stamp_pin for nobody", INNER),
     ("unpin_jobs for anchorage_api", GUARDED),
+    ("usage_of for anchorage_api", GUARDED),
 ];
 
 /// Functions with the owner's rights that are meant to reach another org's rows when the API calls them.
 pub(super) const REACHES_ACROSS: &[Known] = &[
     ("admin_create_org", ADMIN),
-    ("admin_list_orgs", ADMIN),
     ("admin_record_token", ADMIN),
+    ("admin_set_limits", ADMIN),
+    ("admin_usage", ADMIN),
     ("lock_contents", "to be bound to the org"),
     ("unpin_jobs", "to be bound to the org"),
 ];
