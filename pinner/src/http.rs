@@ -18,7 +18,7 @@ pub mod wire;
 
 use crate::service::Service;
 use actix_web::{
-    App, HttpResponse, HttpServer, Resource, Route,
+    App, HttpRequest, HttpResponse, HttpServer, Resource, Route,
     body::MessageBody,
     dev::{Server, ServiceRequest, ServiceResponse},
     guard,
@@ -116,8 +116,8 @@ async fn not_found() -> Result<HttpResponse, ApiError> {
     Err(ApiError::not_found("there is nothing at this path; see /openapi.json"))
 }
 
-async fn method_not_allowed() -> Result<HttpResponse, ApiError> {
-    Err(ApiError::MethodNotAllowed)
+async fn method_not_allowed(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::MethodNotAllowed(openapi::methods(request.match_pattern().as_deref())))
 }
 
 /// Counts and times every request under its route.

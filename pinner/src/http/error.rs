@@ -26,8 +26,8 @@ pub enum ApiError {
     #[error("{0}")]
     NotFound(String),
     /// The path is right, the method is not.
-    #[error("this path does not take this method; see /openapi.json")]
-    MethodNotAllowed,
+    #[error("this path takes {0} and no other method; see /openapi.json")]
+    MethodNotAllowed(String),
     /// The org would hold more than it may.
     #[error("{0}")]
     OverLimit(String),
@@ -65,7 +65,7 @@ impl ApiError {
             Self::Unauthorized => "UNAUTHORIZED",
             Self::Forbidden(_) => "FORBIDDEN",
             Self::NotFound(_) => "NOT_FOUND",
-            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::MethodNotAllowed(_) => "METHOD_NOT_ALLOWED",
             Self::OverLimit(_) => "INSUFFICIENT_FUNDS",
             Self::Oversized(_) | Self::TooLarge => "PAYLOAD_TOO_LARGE",
             Self::TooSlow => "REQUEST_TIMEOUT",
@@ -135,7 +135,7 @@ impl ResponseError for ApiError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::OverLimit(_) => StatusCode::CONFLICT,
             Self::Oversized(_) | Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -149,6 +149,7 @@ impl ResponseError for ApiError {
         match self {
             Self::Unauthorized => response.insert_header((header::WWW_AUTHENTICATE, "Bearer")),
             Self::Unavailable(_) => response.insert_header((header::RETRY_AFTER, "2")),
+            Self::MethodNotAllowed(allowed) => response.insert_header((header::ALLOW, allowed.as_str())),
             _ => &mut response,
         };
         response.json(self.failure())

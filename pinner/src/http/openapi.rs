@@ -1,42 +1,18 @@
 //! `/openapi.json`: the description of the API, made from the handlers.
 
+mod failures;
+mod requests;
+
 use super::{admin, api, error, health, pins, wire};
 use actix_web::HttpResponse;
-use std::collections::BTreeMap;
+use failures::Failures;
+pub use requests::{PinRequest, PinsQuery, Status};
+use std::{collections::BTreeMap, sync::LazyLock};
 use utoipa::{
-    Modify, OpenApi, ToSchema,
+    Modify, OpenApi,
+    openapi::path::PathItem,
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
-
-/// What a client sends to pin something. Only described here; it is parsed by `pinner_core::pin`.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "a description; requests are parsed into pinner_core::pin::RawPin")]
-pub struct PinRequest {
-    /// The CID to pin.
-    #[schema(example = "bafybeie5nqv6kd3qnfjupgvz34woh3oksc3iau6abmyajn7qvtf6d2ho34")]
-    cid: String,
-    /// A label, at most 255 characters.
-    #[schema(max_length = 255)]
-    name: Option<String>,
-    /// Peers that have the content. Those that cannot be used are left out, never refused.
-    origins: Option<Vec<String>>,
-    /// At most 1,000 pairs and 16 KiB.
-    meta: Option<BTreeMap<String, String>>,
-}
-
-/// Where a pin stands.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-pub enum Status {
-    /// Accepted, waiting for a node to take it up.
-    Queued,
-    /// Nodes are fetching the content.
-    Pinning,
-    /// Enough nodes hold the content.
-    Pinned,
-    /// Given up.
-    Failed,
-}
 
 #[derive(OpenApi)]
 #[openapi(
@@ -48,10 +24,10 @@ pub enum Status {
         admin::nodes::list, admin::nodes::read, admin::nodes::schedule,
         admin::nodes::cordon, admin::nodes::uncordon, admin::nodes::drain,
         admin::orgs::list, admin::orgs::create, admin::orgs::limit, admin::tokens::mint,
-        health::livez, health::readyz,
+        health::livez, health::readyz, document,
     ),
-    components(schemas(error::Failure, wire::PinStatus, wire::PinResults)),
-    modifiers(&BearerToken),
+    components(schemas(error::Failure, requests::Cid, wire::PinStatus, wire::PinResults)),
+    modifiers(&BearerToken, &Failures),
     tags(
         (name = "pins", description = "The IPFS Pinning Services API"),
         (name = "org", description = "The token's org: its limits, its usage, its members"),
@@ -78,7 +54,30 @@ pub fn json() -> String {
     Document::openapi().to_pretty_json().expect("the description can be written as JSON")
 }
 
-/// The description.
+/// The methods that a path takes, as the header `Allow` lists them; `route` as it is in the route table.
+pub fn methods(route: Option<&str>) -> String {
+    static METHODS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
+        let paths = Document::openapi().paths.paths;
+        paths.into_iter().map(|(path, item)| (path, methods_of(&item).join(", "))).collect()
+    });
+    // What is not described is read only: the page with the description.
+    route.and_then(|route| METHODS.get(route)).cloned().unwrap_or_else(|| "GET, HEAD".to_owned())
+}
+
+fn methods_of(item: &PathItem) -> Vec<&'static str> {
+    let all = [
+        ("GET", &item.get),
+        ("HEAD", &item.get),
+        ("PUT", &item.put),
+        ("POST", &item.post),
+        ("PATCH", &item.patch),
+        ("DELETE", &item.delete),
+    ];
+    all.into_iter().filter(|(_, operation)| operation.is_some()).map(|(method, _)| method).collect()
+}
+
+/// This description.
+#[utoipa::path(get, path = "/openapi.json", tag = "probes", responses((status = 200, description = "OpenAPI 3.1", body = Value)))]
 pub async fn document() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(json())
 }

@@ -29,16 +29,7 @@ fn no_such_pin() -> ApiError {
 
 /// Lists the org's pins, newest first.
 #[utoipa::path(get, path = "/pins", tag = "pins", operation_id = "getPins", security(("token" = [])),
-    params(
-        ("cid" = Option<String>, Query, description = "Up to 10 CIDs, separated by commas; CIDv0 and CIDv1 are equal"),
-        ("name" = Option<String>, Query, description = "The pin's name", max_length = 255),
-        ("match" = Option<String>, Query, description = "How the name is compared: exact, iexact, partial or ipartial"),
-        ("status" = Option<String>, Query, description = "Statuses, separated by commas; without it, pinned; with a name and without it, all"),
-        ("before" = Option<String>, Query, description = "Created strictly before this RFC 3339 time"),
-        ("after" = Option<String>, Query, description = "Created strictly after this RFC 3339 time"),
-        ("limit" = Option<i32>, Query, description = "Results in the answer", minimum = 1, maximum = 1000),
-        ("meta" = Option<String>, Query, description = "A JSON object of pairs that the pin's meta must contain"),
-    ),
+    params(super::openapi::PinsQuery),
     responses(
         (status = 200, description = "The page", body = PinResults),
         (status = 400, description = "A parameter breaks a rule", body = super::error::Failure),

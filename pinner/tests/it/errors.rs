@@ -160,6 +160,8 @@ async fn a_path_or_method_that_is_not_there_is_refused_as_everything_is() {
     for (method, path) in wrong {
         let answer = org.send(org.request(method.clone(), path)).await;
         is(&answer, 405, "METHOD_NOT_ALLOWED", "openapi.json", &format!("{method} {path}"));
+        let allowed = answer.headers["allow"].to_str().unwrap();
+        assert!(!allowed.is_empty() && !allowed.contains(method.as_str()), "{method} {path}: {allowed:?}");
     }
 }
 

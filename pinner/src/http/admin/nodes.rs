@@ -6,7 +6,7 @@ use crate::{
         auth::PlatformAdmin,
         body::{Body, json},
         detached::detached,
-        error::{ApiError, Failure},
+        error::ApiError,
         wire::timestamp,
     },
     service::Service,
@@ -100,11 +100,14 @@ pub struct Placements {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SchedulingRequest {
-    /// `Active`, `Cordoned` or `Drained`.
+    /// What is asked for.
+    #[schema(pattern = "^(Active|Cordoned|Drained)$")]
     pub scheduling: String,
-    /// Echoed by every later answer, so that the asker knows its own request.
+    /// Echoed by every later answer, so that the asker knows its own request. At most 1,024 bytes.
+    #[schema(max_length = 256, pattern = r"^[^\u0000]*$")]
     pub request_token: Option<String>,
-    /// Why, for people.
+    /// Why, for people. At most 1,024 bytes.
+    #[schema(max_length = 256, pattern = r"^[^\u0000]*$")]
     pub reason: Option<String>,
 }
 
@@ -112,7 +115,8 @@ pub struct SchedulingRequest {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReasonRequest {
-    /// For people.
+    /// For people. At most 1,024 bytes.
+    #[schema(max_length = 256, pattern = r"^[^\u0000]*$")]
     pub reason: Option<String>,
 }
 
@@ -170,7 +174,7 @@ fn no_such_node(name: &str) -> ApiError {
 
 /// All nodes with what is on them.
 #[utoipa::path(get, path = "/admin/v1/nodes", tag = "admin", security(("token" = [])),
-    responses((status = 200, description = "The nodes", body = Nodes), (status = 401, body = Failure), (status = 403, body = Failure)))]
+    responses((status = 200, description = "The nodes", body = Nodes)))]
 pub async fn list(service: web::Data<Service>, _admin: PlatformAdmin) -> Result<web::Json<Nodes>, ApiError> {
     let service = service.into_inner();
     let work = Arc::clone(&service);
@@ -190,7 +194,7 @@ pub async fn list(service: web::Data<Service>, _admin: PlatformAdmin) -> Result<
 /// One node.
 #[utoipa::path(get, path = "/admin/v1/nodes/{node}", tag = "admin", security(("token" = [])),
     params(("node" = String, Path, description = "The node's name")),
-    responses((status = 200, description = "The node", body = Node), (status = 401, body = Failure), (status = 403, body = Failure), (status = 404, body = Failure)))]
+    responses((status = 200, description = "The node", body = Node)))]
 pub async fn read(
     service: web::Data<Service>,
     _admin: PlatformAdmin,
@@ -212,7 +216,7 @@ async fn find(service: &Service, name: &str) -> Result<Node, ApiError> {
 /// Asks for a scheduling. Asking twice is asking once.
 #[utoipa::path(put, path = "/admin/v1/nodes/{node}/scheduling", tag = "admin", security(("token" = [])),
     params(("node" = String, Path, description = "The node's name")), request_body = SchedulingRequest,
-    responses((status = 200, description = "The node as it is now", body = Node), (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure), (status = 404, body = Failure)))]
+    responses((status = 200, description = "The node as it is now", body = Node)))]
 pub async fn schedule(
     service: web::Data<Service>,
     _admin: PlatformAdmin,
@@ -226,7 +230,7 @@ pub async fn schedule(
 /// Takes the node out of placement; what it holds stays.
 #[utoipa::path(post, path = "/admin/v1/nodes/{node}/cordon", tag = "admin", security(("token" = [])),
     params(("node" = String, Path, description = "The node's name")), request_body = Option<ReasonRequest>,
-    responses((status = 200, description = "The node as it is now", body = Node), (status = 401, body = Failure), (status = 403, body = Failure), (status = 404, body = Failure)))]
+    responses((status = 200, description = "The node as it is now", body = Node)))]
 pub async fn cordon(
     service: web::Data<Service>,
     _admin: PlatformAdmin,
@@ -239,7 +243,7 @@ pub async fn cordon(
 /// Lets the node take part again, and ends a drain.
 #[utoipa::path(post, path = "/admin/v1/nodes/{node}/uncordon", tag = "admin", security(("token" = [])),
     params(("node" = String, Path, description = "The node's name")), request_body = Option<ReasonRequest>,
-    responses((status = 200, description = "The node as it is now", body = Node), (status = 401, body = Failure), (status = 403, body = Failure), (status = 404, body = Failure)))]
+    responses((status = 200, description = "The node as it is now", body = Node)))]
 pub async fn uncordon(
     service: web::Data<Service>,
     _admin: PlatformAdmin,
@@ -252,7 +256,7 @@ pub async fn uncordon(
 /// Takes the node out of placement and asks for everything on it to be moved away.
 #[utoipa::path(post, path = "/admin/v1/nodes/{node}/drain", tag = "admin", security(("token" = [])),
     params(("node" = String, Path, description = "The node's name")), request_body = Option<ReasonRequest>,
-    responses((status = 200, description = "The node as it is now", body = Node), (status = 401, body = Failure), (status = 403, body = Failure), (status = 404, body = Failure)))]
+    responses((status = 200, description = "The node as it is now", body = Node)))]
 pub async fn drain(
     service: web::Data<Service>,
     _admin: PlatformAdmin,
@@ -270,7 +274,7 @@ async fn verb(
 ) -> Result<web::Json<Node>, ApiError> {
     let reason = match &body {
         Ok(bytes) if bytes.is_empty() => None,
-        _ => json::<ReasonRequest>(body)?.reason,
+        _ => json::<Option<ReasonRequest>>(body)?.and_then(|request| request.reason),
     };
     let request = SchedulingRequest { scheduling: scheduling.to_owned(), request_token: None, reason };
     set(service, name.into_inner(), request).await

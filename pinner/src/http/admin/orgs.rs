@@ -102,6 +102,7 @@ fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<i64>>, D::
 #[serde(deny_unknown_fields)]
 pub struct NewOrg {
     /// Lower-case letters, digits and inner hyphens, at most 63.
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub name: String,
 }
 

@@ -7,7 +7,7 @@ use crate::{
         auth::PlatformAdmin,
         body::{Body, json},
         detached::detached,
-        error::{ApiError, Failure},
+        error::ApiError,
         wire::timestamp,
     },
     service::Service,
@@ -30,10 +30,13 @@ use uuid::Uuid;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewToken {
     /// The org's name; the org is created if it is not there. Left out for a token of the platform alone.
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub org: Option<String>,
     /// What it may do.
+    #[schema(min_items = 1)]
     pub scopes: Vec<String>,
     /// How long it lives, in seconds: at most 366 days, 30 days when left out.
+    #[schema(minimum = 1, maximum = 31_622_400)]
     pub ttl_seconds: Option<u64>,
 }
 
@@ -99,8 +102,7 @@ impl Wish {
 
 /// Mints a token and records that it was.
 #[utoipa::path(post, path = "/admin/v1/tokens", tag = "admin", security(("token" = [])), request_body = NewToken,
-    responses((status = 201, description = "Minted", body = MintedToken), (status = 400, body = Failure),
-        (status = 401, body = Failure), (status = 403, body = Failure)))]
+    responses((status = 201, description = "Minted", body = MintedToken)))]
 pub async fn mint(service: web::Data<Service>, admin: PlatformAdmin, body: Body) -> Result<HttpResponse, ApiError> {
     let wish = Wish::parse(json(body)?)?;
     let service = service.into_inner();

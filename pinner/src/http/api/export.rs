@@ -29,7 +29,7 @@ const PAGE: u32 = 500;
 /// Every pin of the org, one PinStatus a line, newest first. Pins that are made meanwhile are left out. An answer that
 /// ends without its last chunk is not whole: ask again with `before`.
 #[utoipa::path(get, path = "/api/v1/pins/export", tag = "bulk", security(("token" = [])),
-    params(("before" = Option<String>, Query, description = "Only pins created strictly before this RFC 3339 time, to go on after an interruption")),
+    params(("before" = Option<String>, Query, description = "Only pins created strictly before this RFC 3339 time, to go on after an interruption", format = DateTime)),
     responses((status = 200, description = "The pins, one a line", content_type = "application/x-ndjson", body = PinStatus),
         (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure)))]
 pub async fn export(

@@ -57,6 +57,7 @@ impl From<MemberRow> for Member {
 #[serde(deny_unknown_fields)]
 pub struct NewRole {
     /// `member` or `admin`.
+    #[schema(pattern = "^(member|admin)$")]
     pub role: String,
 }
 
@@ -71,7 +72,7 @@ pub struct Page {
 /// The org's members.
 #[utoipa::path(get, path = "/api/v1/members", tag = "org", security(("token" = [])),
     params(
-        ("after" = Option<String>, Query, description = "The `next` of the page before"),
+        ("after" = Option<String>, Query, description = "The `next` of the page before", pattern = r"^[^\u0000]*$"),
         ("limit" = Option<i32>, Query, description = "Members in the answer, 100 when left out", minimum = 1, maximum = 1000),
     ),
     responses((status = 200, description = "A page of members", body = Members), (status = 400, body = Failure),
@@ -106,7 +107,7 @@ pub async fn list(
 
 /// Makes somebody a member, or changes a member's role. Asking twice is asking once.
 #[utoipa::path(put, path = "/api/v1/members/{subject}", tag = "org", security(("token" = [])),
-    params(("subject" = String, Path, description = "The subject, at most 255 bytes, percent-encoded")),
+    params(("subject" = String, Path, description = "The subject, at most 255 bytes, percent-encoded", max_length = 255, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")),
     request_body = NewRole,
     responses((status = 200, description = "The member as it is now", body = Member), (status = 400, body = Failure),
         (status = 401, body = Failure), (status = 403, body = Failure)))]
@@ -138,7 +139,7 @@ pub async fn put(
 
 /// Takes a member out of the org. Tokens that they made stay good.
 #[utoipa::path(delete, path = "/api/v1/members/{subject}", tag = "org", security(("token" = [])),
-    params(("subject" = String, Path, description = "The subject, percent-encoded")),
+    params(("subject" = String, Path, description = "The subject, percent-encoded", max_length = 255, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")),
     responses((status = 204, description = "Taken out"), (status = 401, body = Failure), (status = 403, body = Failure),
         (status = 404, description = "No such member of this org", body = Failure)))]
 pub async fn remove(
