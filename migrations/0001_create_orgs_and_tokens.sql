@@ -18,11 +18,26 @@ as $$
     end
 $$;
 
+-- The orgs of this transaction's batch of accepted pins, ascending: in one transaction, pins of several orgs are
+-- written by one statement, each under row-level security. Nobody can read or delete by it. Empty unless the setting
+-- anchorage.orgs is sound.
+create function current_orgs() returns uuid[]
+language sql stable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+    select case
+        when current_setting('anchorage.orgs', true)
+            ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(,[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})*$'
+        then string_to_array(current_setting('anchorage.orgs', true), ',')::uuid[]
+        else '{}'
+    end
+$$;
+
 create table orgs (
     id uuid primary key,
     name text not null unique check (name ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
     created timestamptz not null default date_trunc('milliseconds', now()),
-    -- The newest pins.created of this org. Stamping a pin locks this row until the commit, so pins of one org
+    -- The newest pins.created of this org. Accepting a pin locks this row until the commit, so pins of one org
     -- become visible in the order of their times and no page of a list ever misses one.
     last_pin_created timestamptz not null default 'epoch',
     -- The turn of the org's newest placement: see placements.turn. Under the same lock.

@@ -9,8 +9,8 @@ create table pins (
     org_id uuid not null references orgs (id),
     id uuid primary key,
     status pin_status not null default 'queued',
-    -- Set by the trigger below: milliseconds, unique and increasing within the org, since every client pages by it.
-    created timestamptz not null,
+    -- Unique and increasing within the org, to the millisecond, since every client pages by it: see admit().
+    created timestamptz(3) not null,
     -- The CID as the client spelled it, and the content that it names (binary CIDv1).
     cid text not null,
     content bytea not null,
@@ -27,23 +27,26 @@ create table pins (
     -- Why this pin was given up whatever becomes of its content: its org is over its limit. Such a pin stays failed.
     refused text,
     -- Pages of a list, newest first, and the guarantee that paging by time is exact.
-    unique (org_id, created),
-    unique (org_id, id)
+    unique (org_id, created)
 );
--- Lists by status, newest first.
+-- Pages by status, newest first; also what a count walks in the bucket that its bound cuts.
 create index pins_by_status on pins (org_id, status, created desc);
 -- "Which pins hold this content": for an org's ?cid= and, without the org, when a placement changes.
 create index pins_by_content on pins (content, org_id);
 -- Pins whose time is up.
 create index pins_expiring on pins (expires) where expires is not null;
--- Lists by exact name; the other matches go through the org's rows.
-create index pins_by_name on pins (org_id, name, created desc) where name is not null;
+-- Pages by whole name, with or without its case; parts of names go through the org's rows.
+create index pins_by_name on pins (org_id, name_folded, created desc) where name_folded is not null;
 
 alter table pins enable row level security;
 alter table pins force row level security;
 create policy owner on pins to anchorage_owner using (true) with check (true);
 create policy tenant on pins to anchorage_api
     using (org_id = (select current_org())) with check (org_id = (select current_org()));
+-- For accept_pins. One statement for all orgs instead of one for each: a batch of 256 pins of as many orgs takes
+-- a tenth of the time, most of which would go into calling triggers.
+create policy batch on pins for insert to anchorage_api
+    with check (org_id = any ((select current_orgs())::uuid[]));
 grant select, insert, delete on pins to anchorage_api;
 
 -- One row for each content that at least one pin of any org holds. No org can see it.

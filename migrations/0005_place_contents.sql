@@ -1,22 +1,35 @@
--- The only ways by which the API reaches contents and placements, which no org can see.
+-- How the API accepts, replaces and deletes pins, and reads how far they are.
+--
+-- Functions with the owner's rights are the only ways by which the API reaches contents and placements, which no org can
+-- see. Each is bound to the org, or the batch's orgs, of the transaction. What writes pins has the caller's rights.
+--
+-- They are in plpgsql, which keeps plans: a function in SQL that is not inlined is planned anew by each call.
 
--- Locks contents in the order that all writers share. With an org its row comes first: for a transaction that
--- will also insert a pin of it. Gives nothing away: a content that is not there is skipped in silence.
-create function lock_contents(org uuid, keys bytea[]) returns void
+-- Locks contents in the order that all writers share: those of `held_keys` that the org holds, and `new_key`, for which
+-- the org's row is locked first: a transaction that will also insert a pin. Gives nothing away: a content that is not
+-- there is skipped in silence.
+create function lock_contents(held_keys bytea[], new_key bytea) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
 begin
-    perform 1 from public.orgs where id = org for no key update;
-    perform 1 from public.contents where key = any (keys) order by key for no key update;
+    if new_key is not null then
+        perform 1 from public.orgs where id = public.current_org() for no key update;
+    end if;
+    perform 1 from public.contents
+    where key = new_key or key in (
+        select content from public.pins where content = any (held_keys) and org_id = public.current_org()
+    )
+    order by key for no key update;
 end
 $$;
 
 -- Brings the status of every pin of these contents up to what their placements say. The contents must be locked.
 -- A pin that has been pinned stays so: losing a copy is for repair, not for the client.
 create function settle(keys bytea[]) returns void
-language sql volatile security definer set search_path = pg_catalog, public, pg_temp
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
-    with placed as (
+begin
+    with placed as materialized (
         select
             k.key,
             count(*) filter (where p.status = 'pinned') as pinned,
@@ -36,10 +49,13 @@ as $$
             else 'queued'
         end::public.pin_status as status
         from public.pins join placed on pins.content = placed.key
+        -- So that the index leads, whatever is believed of the number of keys.
+        where pins.content = any (keys)
     )
     update public.pins set status = settled.status
     from settled
-    where pins.id = settled.id and pins.status <> settled.status
+    where pins.id = settled.id and pins.status <> settled.status;
+end
 $$;
 
 -- Adds placements on `candidates` (best first, nodes that take none left out) until a content has `copies`, and
@@ -47,8 +63,8 @@ $$;
 create function fill_copies(content_key bytea, copies integer, candidates uuid[]) returns void
 language sql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
-    insert into public.placements (content, node_id)
-    select content_key, c.id
+    insert into public.placements (content, node_id, turn)
+    select content_key, c.id, n.turn + 1
     from unnest(candidates) with ordinality as c (id, rank)
     join public.nodes n on n.id = c.id and n.scheduling = 'Active'
     where not exists (select from public.placements p where p.content = content_key and p.node_id = c.id)
@@ -60,67 +76,411 @@ as $$
     where c.key = content_key and c.short <> s.is_short;
 $$;
 
--- Places a content that the caller's org has just pinned: revives what had failed or was about to be unpinned,
--- fills up from `candidates` (best first) to `copies`, and settles. Gives the jobs to wake pinners for.
-create function place(content_key bytea, copies integer, candidates uuid[])
-returns table (job bigint, node_id uuid, generation bigint)
+-- Decides on a batch of pins in the order of its rows: `org_of` gives each one's org as a place in current_orgs(). Locks
+-- the orgs until the commit. Gives for each row the time to stamp it with, or why it is refused: its org is not there
+-- (no limit named), or would be over a limit ('pins' or 'bytes'), with the limit and what is in use. `leaving` pins
+-- are about to be deleted and do not count.
+create function admit(
+    org_of integer[], keys bytea[], leaving integer,
+    out times timestamptz[], out limit_names text[], out limits bigint[], out uses bigint[]
+)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
-#variable_conflict use_column
+declare
+    orgs uuid[] := public.current_orgs();
+    moment timestamptz;
+    org record;
+    held record;
+    pin record;
+    charged bytea[];
+    more bigint;
 begin
-    if not exists (select from public.pins where content = content_key and org_id = public.current_org()) then
-        raise exception 'only a content that the org has pinned can be placed' using errcode = 'insufficient_privilege';
-    end if;
-    update public.placements p
-    set status = 'queued', generation = p.generation + 1, lease_until = null, attempts = 0,
-        placed = now(), next_attempt = now(), error = null, reason = null, after = null
-    where p.content = content_key and p.status in ('failed', 'unpinning');
-    perform public.fill_copies(content_key, copies, candidates);
-    perform public.settle(array[content_key]);
-    return query
-        select p.job, p.node_id, p.generation from public.placements p
-        where p.content = content_key and p.status = 'queued';
+    perform 1 from public.orgs o where o.id = any (orgs) order by o.id for no key update;
+    -- After the lock: whoever had it before us stamped no later than this.
+    moment := date_trunc('milliseconds', clock_timestamp());
+    select array_agg(
+        case when o.id is not null then
+            greatest(moment, o.last_pin_created + interval '1 ms') + (asked.place - 1) * interval '1 ms'
+        end
+        order by asked.n
+    )
+    into times
+    from (
+        select r.n, r.org_place, row_number() over (partition by r.org_place order by r.n) as place
+        from unnest(org_of) with ordinality as r (org_place, n)
+    ) asked
+    left join public.orgs o on o.id = orgs[asked.org_place];
+
+    limit_names := array_fill(null::text, array[cardinality(org_of)]);
+    limits := array_fill(null::bigint, array[cardinality(org_of)]);
+    uses := limits;
+    for org in
+        select o.id, batch.place, o.max_pins, o.max_bytes
+        from unnest(orgs) with ordinality as batch (id, place) join public.orgs o on o.id = batch.id
+        where o.max_pins is not null or o.max_bytes is not null
+    loop
+        select u.pins - leaving as pins, u.bytes into held from public.usage_of(org.id) u;
+        charged := '{}';
+        for pin in
+            select r.n, r.key from unnest(org_of, keys) with ordinality as r (org_place, key, n)
+            where r.org_place = org.place order by r.n
+        loop
+            if held.pins >= org.max_pins then
+                times[pin.n] := null;
+                limit_names[pin.n] := 'pins';
+                limits[pin.n] := org.max_pins;
+                uses[pin.n] := held.pins;
+                continue;
+            end if;
+            if org.max_bytes is not null and pin.key <> all (charged) and not exists (
+                select from public.pins p where p.content = pin.key and p.org_id = org.id and p.refused is null
+            ) then
+                more := coalesce((select c.bytes from public.contents c where c.key = pin.key), 0);
+                if held.bytes >= org.max_bytes or held.bytes + more > org.max_bytes then
+                    times[pin.n] := null;
+                    limit_names[pin.n] := 'bytes';
+                    limits[pin.n] := org.max_bytes;
+                    uses[pin.n] := held.bytes;
+                    continue;
+                end if;
+                held.bytes := held.bytes + more;
+                charged := charged || pin.key;
+            end if;
+            held.pins := held.pins + 1;
+        end loop;
+    end loop;
 end
 $$;
 
--- The jobs that deleting the last pin of a content left behind, to wake pinners for.
-create function unpin_jobs(content_key bytea) returns table (job bigint, node_id uuid, generation bigint)
-language sql stable security definer set search_path = pg_catalog, public, pg_temp
+-- Places the contents of pins that this transaction has inserted, `times` being what admit() gave: revives what had
+-- failed or was about to be unpinned, fills up from the candidates of each pin (`width` for each, best first, none
+-- for no more) to its copies, settles, and notes in the orgs how far their times and turns went. A pin of a content
+-- that `placed` says to be placed already is only settled.
+create function place_pins(pin_ids uuid[], candidates uuid[], width integer, placed boolean) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
-    select job, node_id, generation from public.placements where content = content_key and status = 'unpinning'
+declare
+    orgs uuid[] := public.current_orgs();
+    contents bytea[];
+    known bytea[];
+begin
+    select array_agg(distinct p.content) into contents
+    from unnest(pin_ids) as asked (id) join public.pins p on p.id = asked.id
+    where p.org_id = any (orgs);
+    select array_agg(distinct p.content) into known from public.placements p where p.content = any (contents);
+
+    if known is not null and not placed then
+        -- A row for each content and node with the turn that the first pin to ask for it gives.
+        with turns as (
+            select p.content, p.node_id, min(greatest(o.turn, n.turn) + asked.n) as turn
+            from unnest(pin_ids) with ordinality as asked (id, n)
+            join public.pins on pins.id = asked.id and pins.org_id = any (orgs)
+            join public.orgs o on o.id = pins.org_id
+            join public.placements p on p.content = pins.content
+            join public.nodes n on n.id = p.node_id
+            where p.status in ('failed', 'unpinning', 'queued')
+            group by p.content, p.node_id
+        )
+        update public.placements p
+        set status = 'queued', turn = case p.status when 'queued' then least(p.turn, turns.turn) else turns.turn end,
+            generation = case p.status when 'queued' then p.generation else p.generation + 1 end,
+            lease_until = case p.status when 'queued' then p.lease_until end,
+            attempts = case p.status when 'queued' then p.attempts else 0 end,
+            placed = case p.status when 'queued' then p.placed else now() end,
+            next_attempt = case p.status when 'queued' then p.next_attempt else now() end,
+            error = case p.status when 'queued' then p.error end,
+            reason = case p.status when 'queued' then p.reason end,
+            after = null
+        from turns
+        where p.content = turns.content and p.node_id = turns.node_id
+            and (p.status <> 'queued' or (p.attempts = 0 and p.turn > turns.turn));
+    end if;
+
+    with asked as (
+        select pins.org_id, pins.content, pins.copies_max as copies, pins.created, n,
+            row_number() over (partition by pins.org_id order by n) as place,
+            (select count(*) from public.placements p where p.content = pins.content) as copies_before
+        from unnest(pin_ids) with ordinality as a (id, n)
+        join public.pins on pins.id = a.id
+        where pins.org_id = any (orgs)
+    ), chosen as (
+        select content, node_id, min(turn) as turn, org_id
+        from (
+            select asked.content, c.node_id, asked.org_id, asked.copies - asked.copies_before as missing,
+                greatest(o.turn, node.turn) + asked.place as turn,
+                row_number() over (partition by asked.n order by c.rank) as nth
+            from asked
+            join public.orgs o on o.id = asked.org_id
+            cross join lateral unnest(candidates[(asked.n - 1) * width + 1:asked.n * width])
+                with ordinality as c (node_id, rank)
+            join public.nodes node on node.id = c.node_id and node.scheduling = 'Active'
+            where not placed and asked.copies > asked.copies_before and not exists (
+                select from public.placements p where p.content = asked.content and p.node_id = c.node_id
+            )
+        ) ranked
+        where nth <= missing
+        group by content, node_id, org_id
+    ), inserted as (
+        insert into public.placements (content, node_id, turn)
+        select content, node_id, min(turn) from chosen group by content, node_id
+    )
+    update public.orgs o
+    set last_pin_created = last.created, turn = greatest(o.turn, last.turn)
+    from (
+        select org_id, max(created) as created,
+            (select max(turn) from chosen where chosen.org_id = asked.org_id) as turn
+        from asked group by org_id
+    ) last
+    where o.id = last.org_id;
+
+    -- Few contents: new ones that found fewer nodes than they want, and known ones, of which more may be wanted now.
+    update public.contents c set short = s.is_short
+    from (
+        select w.content, (select count(*) from public.placements p where p.content = w.content) < w.copies as is_short
+        from (
+            select pins.content, max(pins.copies_max) as copies
+            from unnest(pin_ids) as a (id) join public.pins on pins.id = a.id
+            where pins.org_id = any (orgs)
+            group by pins.content
+        ) w
+    ) s
+    where c.key = s.content and c.short <> s.is_short;
+    if known is not null then
+        perform public.settle(known);
+    end if;
+end
+$$;
+
+-- The placements that wait for a node because of these contents of the caller's own pins: one for each node.
+create function wakes(pin_ids uuid[]) returns table (node_id uuid, job bigint, generation bigint)
+language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp
+as $$
+#variable_conflict use_column
+begin
+    return query
+        select distinct on (p.node_id) p.node_id, p.job, p.generation
+        from unnest(pin_ids) as a (id)
+        join public.pins on pins.id = a.id and pins.org_id = any (public.current_orgs())
+        join public.placements p on p.content = pins.content and p.status = 'queued'
+        -- The newest: an older one was told of before, and a message that was sent once is not sent again.
+        order by p.node_id, p.placed desc, p.job desc;
+end
+$$;
+
+-- Accepts a batch of pins of `orgs` (distinct, ascending): all rows in one statement, one commit, each under row-level
+-- security. `org_of` gives a row's org as a place in `orgs`; `width` candidates belong to each row. Gives first a row
+-- for each pin: when it was created and how far it is, or why it was refused. Then a row without `n` for each node that
+-- has work now.
+create function accept_pins(
+    orgs uuid[], org_of integer[], pin_ids uuid[], cids text[], keys bytea[], names text[], folded text[],
+    origin_lists jsonb[], metas jsonb[], mins smallint[], maxs smallint[], expiries timestamptz[],
+    candidates uuid[], width integer, leaving integer default 0, placed_as pin_status default null
+)
+returns table (
+    n bigint, created timestamptz, status text, limit_name text, most bigint, used bigint,
+    nodes uuid[], copies bigint, pinned bigint, attempts integer, blocks bigint, bytes bigint,
+    next_attempt timestamptz, error text, reason text, expires timestamptz, refused text,
+    node_id uuid, job bigint, generation bigint
+)
+language plpgsql volatile set search_path = pg_catalog, public, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    admitted record;
+begin
+    perform set_config('anchorage.orgs', array_to_string(orgs, ','), true);
+    admitted := public.admit(org_of, keys, leaving);
+    insert into public.pins (
+        org_id, id, status, created, cid, content, name, name_folded, origins, meta, copies_min, copies_max, expires
+    )
+    select
+        orgs[r.org], r.id, coalesce(placed_as, 'queued'), r.created, r.cid, r.key, r.name, r.folded,
+        case when r.origins is null then '{}' else array(select jsonb_array_elements_text(r.origins)) end,
+        r.meta, r.copies_min, r.copies_max, r.expires
+    from unnest(
+        org_of, pin_ids, admitted.times, cids, keys, names, folded, origin_lists, metas, mins, maxs, expiries
+    ) as r (org, id, created, cid, key, name, folded, origins, meta, copies_min, copies_max, expires)
+    where r.created is not null;
+    perform public.place_pins(pin_ids, candidates, width, placed_as is not null);
+    return query
+        select
+            a.n, a.created, p.status, a.limit_name, a.most, a.used,
+            p.nodes, p.copies, p.pinned, p.attempts, p.blocks, p.bytes, p.next_attempt, p.error, p.reason,
+            p.expires, p.refused, null::uuid, null::bigint, null::bigint
+        from unnest(pin_ids, admitted.times, admitted.limit_names, admitted.limits, admitted.uses)
+            with ordinality as a (id, created, limit_name, most, used, n)
+        left join public.pin_progress(pin_ids) p on p.pin_id = a.id and a.created is not null
+        order by a.n;
+    return query
+        select
+            null::bigint, null::timestamptz, null, null, null::bigint, null::bigint,
+            null::uuid[], null::bigint, null::bigint, null::integer, null::bigint, null::bigint, null::timestamptz, null, null,
+            null::timestamptz, null, w.node_id, w.job, w.generation
+        from public.wakes(pin_ids) w;
+end
+$$;
+
+-- The jobs that this very transaction turned to unpinning by deleting the last pin of a content.
+create function unpin_jobs(content_key bytea) returns table (node_id uuid, job bigint, generation bigint)
+language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp
+as $$
+#variable_conflict use_column
+begin
+    return query
+        select node_id, job, generation from public.placements
+        where content = content_key and status = 'unpinning' and xmin = pg_current_xact_id_if_assigned()::xid;
+end
 $$;
 
 -- How far the caller's own pins are: the best that any node reports. Also which nodes hold them.
 create function pin_progress(pin_ids uuid[])
 returns table (
-    pin_id uuid, nodes uuid[], copies bigint, pinned bigint, attempts integer, blocks bigint, bytes bigint,
+    pin_id uuid, status text, nodes uuid[], copies bigint, pinned bigint, attempts integer, blocks bigint, bytes bigint,
     next_attempt timestamptz, error text, reason text, expires timestamptz, refused text
 )
-language sql stable security definer set search_path = pg_catalog, public, pg_temp
+language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp
 as $$
-    select
-        pins.id,
-        coalesce(array_agg(p.node_id order by p.status = 'pinned' desc, p.job) filter (where p.node_id is not null), '{}'),
-        count(p.node_id),
-        count(*) filter (where p.status = 'pinned'),
-        coalesce(max(p.attempts) filter (where p.status <> 'pinned'), 0),
-        coalesce(max(p.blocks), 0),
-        coalesce(max(p.bytes), 0),
-        min(p.next_attempt) filter (where p.status = 'queued' and p.attempts > 0),
-        (array_agg(p.error order by p.job) filter (where p.status in ('queued', 'failed') and p.error is not null))[1],
-        (array_agg(p.reason order by p.job) filter (where p.status in ('queued', 'failed') and p.error is not null))[1],
-        pins.expires,
-        pins.refused
-    from public.pins
-    left join public.placements p on p.content = pins.content and p.status <> 'unpinning'
-    where pins.id = any (pin_ids) and pins.org_id = public.current_org()
-    group by pins.org_id, pins.id
+#variable_conflict use_column
+begin
+    return query
+        select
+            pins.id,
+            pins.status::text,
+            coalesce(array_agg(p.node_id order by p.status = 'pinned' desc, p.job) filter (where p.node_id is not null), '{}'),
+            count(p.node_id),
+            count(*) filter (where p.status = 'pinned'),
+            coalesce(max(p.attempts) filter (where p.status <> 'pinned'), 0),
+            coalesce(max(p.blocks), 0),
+            coalesce(max(p.bytes), 0),
+            min(p.next_attempt) filter (where p.status = 'queued' and p.attempts > 0),
+            (array_agg(p.error order by p.job) filter (where p.status in ('queued', 'failed') and p.error is not null))[1],
+            (array_agg(p.reason order by p.job) filter (where p.status in ('queued', 'failed') and p.error is not null))[1],
+            pins.expires,
+            pins.refused
+        from public.pins
+        left join public.placements p on p.content = pins.content and p.status <> 'unpinning'
+        where pins.id = any (pin_ids)
+            and (pins.org_id = public.current_org() or pins.org_id = any (public.current_orgs()))
+        group by pins.org_id, pins.id;
+end
+$$;
+
+-- Deletes a pin and gives the jobs that this left behind, one row at least, or none when the org has no such pin. With
+-- `locked`, its content was locked already.
+create function delete_pin(org uuid, pin uuid, locked boolean default false)
+returns table (node_id uuid, job bigint, generation bigint)
+language plpgsql volatile set search_path = pg_catalog, public, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    key bytea;
+begin
+    perform set_config('anchorage.org', org::text, true);
+    select content into key from public.pins where id = pin and org_id = org;
+    if key is not null and not locked then
+        perform public.lock_contents(array[key], null);
+    end if;
+    delete from public.pins where id = pin and org_id = org;
+    if found then
+        return query select j.node_id, j.job, j.generation
+            from (values (true)) deleted left join public.unpin_jobs(key) j on true;
+    end if;
+end
+$$;
+
+-- Replaces a pin by the only row of a batch as accept_pins takes it, and gives what that gives; nothing when the org
+-- has no such pin. The new one comes first, so what both need is held at every moment; and when both name the same
+-- content and no more copies, what is pinned stays pinned and no node hears of it.
+create function replace_pin(
+    org uuid, old_id uuid, pin_id uuid, cid text, key bytea, name text, folded text, origins jsonb, meta jsonb,
+    copies_min smallint, copies_max smallint, expiry timestamptz, candidates uuid[]
+)
+returns table (
+    n bigint, created timestamptz, status text, limit_name text, most bigint, used bigint,
+    nodes uuid[], copies bigint, pinned bigint, attempts integer, blocks bigint, bytes bigint,
+    next_attempt timestamptz, error text, reason text, expires timestamptz, refused text,
+    node_id uuid, job bigint, generation bigint
+)
+language plpgsql volatile set search_path = pg_catalog, public, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    replaced record;
+    kept public.pin_status;
+begin
+    perform set_config('anchorage.org', org::text, true);
+    select p.content into replaced from public.pins p where p.id = old_id and p.org_id = org;
+    if not found then
+        return;
+    end if;
+    perform public.lock_contents(array[replaced.content], replace_pin.key);
+    -- As it is now that nobody else can change it.
+    select p.content, p.status, p.copies_max into replaced from public.pins p where p.id = old_id and p.org_id = org;
+    if not found then
+        return;
+    end if;
+    if replaced.content = replace_pin.key and replaced.status = 'pinned' and replaced.copies_max >= replace_pin.copies_max then
+        kept := replaced.status;
+    end if;
+    return query select * from public.accept_pins(
+        array[org], array[1], array[pin_id], array[cid], array[replace_pin.key], array[name], array[folded],
+        array[origins], array[meta], array[copies_min], array[copies_max], array[expiry],
+        candidates, cardinality(candidates), 1, kept
+    );
+    -- Refused: the old one stays.
+    if not exists (select from public.pins p where p.id = replace_pin.pin_id and p.org_id = org) then
+        return;
+    end if;
+    return query
+        select
+            null::bigint, null::timestamptz, null, null, null::bigint, null::bigint,
+            null::uuid[], null::bigint, null::bigint, null::integer, null::bigint, null::bigint, null::timestamptz, null, null,
+            null::timestamptz, null, d.node_id, d.job, d.generation
+        from public.delete_pin(org, old_id, true) d where d.node_id is not null;
+    perform public.keep_until(replaced.content, replace_pin.key);
+end
+$$;
+
+-- What an org holds, and its limits. Its own, or one of the batch.
+create function usage_of(org uuid)
+returns table (queued bigint, pinning bigint, pinned bigint, failed bigint, pins bigint, bytes bigint, max_pins bigint, max_bytes bigint)
+language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp
+as $$
+#variable_conflict use_column
+begin
+    return query
+        with counted as (
+            select status, sum(pins) as pins from (
+                select status, pins from public.pin_counts where org_id = org and level = 33
+                union all
+                select status, pins from public.count_changes where org_id = org and status is not null
+            ) folded_or_not
+            group by status
+        ), sums as (
+            select
+                coalesce(sum(pins) filter (where status = 'queued'), 0)::bigint as queued,
+                coalesce(sum(pins) filter (where status = 'pinning'), 0)::bigint as pinning,
+                coalesce(sum(pins) filter (where status = 'pinned'), 0)::bigint as pinned,
+                coalesce(sum(pins) filter (where status = 'failed'), 0)::bigint as failed,
+                coalesce(sum(pins), 0)::bigint as pins
+            from counted
+        ), used as (
+            select (
+                coalesce((select u.bytes from public.org_usage u where u.org_id = org), 0)
+                + coalesce((select sum(c.bytes) from public.count_changes c where c.org_id = org), 0)
+            )::bigint as bytes
+        )
+        select sums.*, used.bytes, o.max_pins, o.max_bytes
+        from public.orgs o cross join sums cross join used
+        where o.id = org and (org = public.current_org() or org = any (public.current_orgs()));
+end
 $$;
 
 revoke all on function
-    lock_contents(uuid, bytea[]), settle(bytea[]), fill_copies(bytea, integer, uuid[]), place(bytea, integer, uuid[]),
-    unpin_jobs(bytea), pin_progress(uuid[])
+    lock_contents(bytea[], bytea), settle(bytea[]), fill_copies(bytea, integer, uuid[]), admit(integer[], bytea[], integer),
+    place_pins(uuid[], uuid[], integer, boolean), wakes(uuid[]), unpin_jobs(bytea), pin_progress(uuid[]), usage_of(uuid)
 from public;
 grant execute on function
-    lock_contents(uuid, bytea[]), place(bytea, integer, uuid[]), unpin_jobs(bytea), pin_progress(uuid[])
+    lock_contents(bytea[], bytea), admit(integer[], bytea[], integer), place_pins(uuid[], uuid[], integer, boolean),
+    wakes(uuid[]), unpin_jobs(bytea), pin_progress(uuid[]), usage_of(uuid)
 to anchorage_api;

@@ -1,134 +1,123 @@
-//! Accepting, replacing and deleting pins: one transaction each, then wake-ups.
+//! Accepting, replacing and deleting pins.
 //!
-//! Nothing is answered before the commit, and nothing after the commit can fail.
+//! Nothing is answered before the commit, and nothing after the commit can fail. New pins go through the [`lanes`], where
+//! those that come at the same time share a commit; replacing and deleting is a transaction each.
+
+pub mod bulk;
+pub mod lanes;
 
 use crate::{
-    db::{
-        TenantTx,
-        pins::{self, PinRow, PlacementRequest},
-        placements::Wake,
-    },
+    db::batch::{self, NewRow, Verdict, Written},
     http::{error::ApiError, wire::PinStatus},
     service::{Ready, Service},
 };
+use futures::future::join_all;
 use pinner_core::{
     id::{OrgId, PinId},
+    options::Copies,
     pin::NewPin,
 };
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// How often a transaction is tried that the database gave up for the sake of another one.
 const TRIES: usize = 5;
-
-/// Runs a transaction, again if the database had to break a deadlock.
-macro_rules! transaction {
-    ($attempt:expr) => {{
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match $attempt.await {
-                Err(Stopped::Database(error)) if tries < TRIES && is_deadlock(&error) => {}
-                Err(Stopped::Database(error)) => break Err(error.into()),
-                Err(Stopped::Refused(refusal)) => break Err(refusal),
-                Ok(done) => break Ok(done),
-            }
-        }
-    }};
-}
-
-pub mod bulk;
-
-enum Stopped {
-    Database(sqlx::Error),
-    Refused(ApiError),
-}
-
-impl From<sqlx::Error> for Stopped {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-impl From<ApiError> for Stopped {
-    fn from(refusal: ApiError) -> Self {
-        Self::Refused(refusal)
-    }
-}
+/// How many pins of one request wait for their commit at a time.
+const AT_ONCE: usize = 256;
 
 /// `serialization_failure` and `deadlock_detected`: nothing was done, and trying again is right.
 fn is_deadlock(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|refusal| refusal.code()).is_some_and(|code| code == "40001" || code == "40P01")
 }
 
-/// Accepts a pin of `org`.
+/// Runs a transaction, again if the database had to break a deadlock.
+async fn insist<T, F: Future<Output = sqlx::Result<T>>>(mut attempt: impl FnMut() -> F) -> sqlx::Result<T> {
+    for _ in 1..TRIES {
+        match attempt().await {
+            Err(error) if is_deadlock(&error) => tracing::debug!(%error, "once more"),
+            done => return done,
+        }
+    }
+    attempt().await
+}
+
+/// Accepts a pin of `org`. Goes on if the caller does not wait for it.
 pub async fn create(service: &Service, org: OrgId, pin: &NewPin) -> Result<PinStatus, ApiError> {
     let ready = service.ready()?;
-    let (status, wakes) = transaction!(async {
-        let mut tx = service.db.tenant(org).await?;
-        let accepted = insert(&mut tx, service, ready, org, pin).await?;
-        tx.commit().await?;
-        Ok::<_, Stopped>(accepted)
-    })?;
-    service.metrics.pin_accepted();
-    ready.waker.wake(&wakes);
-    Ok(status)
+    let row = new_row(service, ready, org, pin)?;
+    let verdict = ready.lanes.write(row.clone()).await?;
+    status(ready, row, verdict)
+}
+
+/// Accepts pins of `org`, in their order; each is accepted or refused by itself.
+pub async fn create_all(service: &Service, org: OrgId, pins: Vec<NewPin>) -> Vec<Result<PinStatus, ApiError>> {
+    let mut statuses = Vec::with_capacity(pins.len());
+    for pins in pins.chunks(AT_ONCE) {
+        statuses.extend(join_all(pins.iter().map(|pin| create(service, org, pin))).await);
+    }
+    statuses
 }
 
 /// Replaces the pin `id` of `org`. `None` when there is none.
 pub async fn replace(service: &Service, org: OrgId, id: PinId, pin: &NewPin) -> Result<Option<PinStatus>, ApiError> {
     let ready = service.ready()?;
-    let replaced = transaction!(async {
+    let row = new_row(service, ready, org, pin)?;
+    let Written { mut verdicts, wakes } = insist(|| async {
         let mut tx = service.db.tenant(org).await?;
-        let Some(old) = pins::find(&mut tx, id).await? else { return Ok(None) };
-        pins::lock(&mut tx, Some(org), &[&old.content, pin.cid.key().as_bytes()]).await?;
-        // The new one first: so what both need is held at every moment.
-        let (status, mut wakes) = insert(&mut tx, service, ready, org, pin).await?;
-        let Some(unpins) = pins::delete(&mut tx, id, &old.content).await? else { return Ok(None) };
-        wakes.extend(unpins);
-        pins::keep_until(&mut tx, &old.content, pin.cid.key().as_bytes()).await?;
+        let written = batch::replace(&mut tx, id, &row).await?;
         tx.commit().await?;
-        Ok::<_, Stopped>(Some((status, wakes)))
-    })?;
-    let Some((status, wakes)) = replaced else { return Ok(None) };
-    service.metrics.pin_accepted();
+        Ok(written)
+    })
+    .await?;
     ready.waker.wake(&wakes);
+    let Some(verdict) = verdicts.pop() else { return Ok(None) };
+    let status = status(ready, row, verdict)?;
+    service.metrics.pins_accepted(1);
     Ok(Some(status))
 }
 
 /// Deletes the pin `id` of `org`. `false` when there is none.
 pub async fn delete(service: &Service, org: OrgId, id: PinId) -> Result<bool, ApiError> {
     let ready = service.ready()?;
-    let deleted = transaction!(async {
+    let wakes = insist(|| async {
         let mut tx = service.db.tenant(org).await?;
-        let Some(old) = pins::find(&mut tx, id).await? else { return Ok(None) };
-        pins::lock(&mut tx, None, &[&old.content]).await?;
-        let wakes = pins::delete(&mut tx, id, &old.content).await?;
+        let wakes = batch::delete(&mut tx, org, id).await?;
         tx.commit().await?;
-        Ok::<_, Stopped>(wakes)
-    })?;
-    let Some(wakes) = deleted else { return Ok(false) };
+        Ok(wakes)
+    })
+    .await?;
+    let Some(wakes) = wakes else { return Ok(false) };
     ready.waker.wake(&wakes);
     Ok(true)
 }
 
-async fn insert(
-    tx: &mut TenantTx,
-    service: &Service,
-    ready: &Ready,
-    org: OrgId,
-    pin: &NewPin,
-) -> Result<(PinStatus, Vec<Wake>), Stopped> {
-    let replication = &service.replication;
-    let candidates = ready.fleet.candidates(pin.cid.key(), usize::from(replication.max));
-    let request =
-        PlacementRequest { candidates: &candidates, copies_min: replication.min, copies_max: replication.max };
-    let id = PinId::from_uuid(Uuid::now_v7());
-    let (row, wakes): (PinRow, _) = pins::insert(tx, org, id, pin, &request).await?;
-    let progress = pins::progress(tx, &[row.id]).await?;
-    let status = PinStatus::new(row, progress.first(), &ready.fleet);
-    if status.delegates.is_empty() {
+/// Gives a pin its id, its options their meaning and its content its nodes.
+fn new_row(service: &Service, ready: &Ready, org: OrgId, pin: &NewPin) -> Result<NewRow, ApiError> {
+    let replication = Copies { min: service.replication.min, max: service.replication.max };
+    let resolved = pin.options.resolve(replication, OffsetDateTime::now_utc())?;
+    if ready.fleet.delegates(&[]).is_empty() {
         // The specification wants at least one delegate, and there is nobody to name.
-        return Err(ApiError::Unavailable("no node of this cluster has been heard of yet; try again".into()).into());
+        return Err(ApiError::Unavailable("no node of this cluster has been heard of yet; try again".into()));
     }
-    Ok((status, wakes))
+    Ok(NewRow {
+        org,
+        id: PinId::from_uuid(Uuid::now_v7()),
+        pin: pin.clone(),
+        copies: resolved.copies,
+        expires: resolved.expires,
+        candidates: ready.fleet.candidates(pin.cid.key(), usize::from(resolved.copies.max)),
+    })
+}
+
+/// What to answer for a row that was decided on.
+fn status(ready: &Ready, row: NewRow, verdict: Verdict) -> Result<PinStatus, ApiError> {
+    match verdict {
+        Verdict::Accepted { created, status, progress } => {
+            Ok(PinStatus::new(row.stored(created, status), Some(&progress), &ready.fleet))
+        }
+        Verdict::OverLimit { limit, most, used } => Err(ApiError::OverLimit(format!(
+            "the organisation's limit is {most} {limit} and {used} are in use: delete pins, or ask your administrator for more"
+        ))),
+        Verdict::NoSuchOrg => Err(ApiError::Forbidden("the token's organisation is gone".into())),
+    }
 }

@@ -1,15 +1,17 @@
 //! Postgres: the only truth. Every statement of the service is in the files below, one function each.
 //!
-//! There is no way to a table but through one of two kinds of transaction: a [`TenantTx`], which has an org and is
-//! held to it by row-level security, and a [`WorkerTx`], which sees placements of all orgs but no token and no name.
-//! A third role reads counts for metrics.
+//! There is no way to a tenant's table but with an org, to which row-level security holds whatever is done: in a
+//! [`TenantTx`], or in a statement that sets it itself ([`pins`], [`usage`], [`batch`]). A [`WorkerTx`] sees placements
+//! of all orgs but no token and no name. A third role reads counts for metrics.
 
+pub mod batch;
 pub mod bulk;
 pub mod counts;
 pub mod members;
 pub mod migrate;
 pub mod nodes;
 pub mod orgs;
+mod page;
 pub mod pins;
 pub mod placements;
 mod pool;
@@ -19,8 +21,11 @@ pub mod usage;
 
 use crate::config;
 use pinner_core::id::OrgId;
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use std::ops::{Deref, DerefMut};
+
+/// What writes batches plans each statement once: their sizes differ, the way through the indexes does not.
+const LANE: [(&str, &str); 1] = [("plan_cache_mode", "force_generic_plan")];
 
 /// The service's connections, one pool for each role.
 #[derive(Clone)]
@@ -43,23 +48,21 @@ impl Database {
         })
     }
 
-    /// Begins a transaction of `org` that may write. The only way to a tenant's rows, beside [`Self::tenant_snapshot`].
+    /// Begins a transaction of `org`.
     pub async fn tenant(&self, org: OrgId) -> sqlx::Result<TenantTx> {
-        self.tenant_with(org, "begin").await
-    }
-
-    /// Begins a transaction of `org` in which every statement sees the same moment: a page and its count agree.
-    pub async fn tenant_snapshot(&self, org: OrgId) -> sqlx::Result<TenantTx> {
-        self.tenant_with(org, "begin isolation level repeatable read read only").await
-    }
-
-    async fn tenant_with(&self, org: OrgId, begin: &'static str) -> sqlx::Result<TenantTx> {
-        let mut tx = self.api.begin_with(begin).await?;
+        let mut tx = self.api.begin().await?;
         sqlx::query("select set_config('anchorage.org', $1, true)")
             .bind(org.uuid().to_string())
             .execute(&mut *tx)
             .await?;
         Ok(TenantTx(tx))
+    }
+
+    /// Opens a connection of the API that belongs to the caller alone, to write batches of pins with: see
+    /// [`batch::write`].
+    pub async fn lane(&self) -> sqlx::Result<PgConnection> {
+        let options = self.api.connect_options().as_ref().clone().options(LANE);
+        PgConnection::connect_with(&options).await
     }
 
     /// Begins a transaction of the API without an org: it sees the fleet, the signing keys and no tenant.

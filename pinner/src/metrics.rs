@@ -69,9 +69,9 @@ impl Metrics {
         self.duration.with_label_values(&[method, route]).observe(seconds);
     }
 
-    /// Counts an accepted pin.
-    pub fn pin_accepted(&self) {
-        self.accepted.inc();
+    /// Counts accepted pins.
+    pub fn pins_accepted(&self, pins: u64) {
+        self.accepted.inc_by(pins);
     }
 
     /// Counts an ended job: `pinned`, `retried`, `failed` or `unpinned`.

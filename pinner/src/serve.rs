@@ -4,13 +4,14 @@
 //! database, waited for as long as it takes. NATS and Kubo may be away: work waits, pins are accepted.
 
 use crate::{
+    accept::lanes::Lanes,
     bell::Bell,
     config::{NetworkMode, ServeConfig},
     count,
     db::{Database, nodes, orgs, readiness},
     explain::explain,
     fleet::Fleet,
-    http,
+    fold, http,
     kubo::Kubo,
     metrics::Metrics,
     nats::Nats,
@@ -79,6 +80,10 @@ pub async fn run(config: ServeConfig) -> anyhow::Result<()> {
     stop.cancel();
     let end = async {
         api_handle.stop(true).await;
+        if let Ok(ready) = service.ready() {
+            // Nobody asks any more; what waits is written.
+            ready.lanes.close();
+        }
         parts.await.context("the parts ended in a panic")??;
         scrape_handle.stop(false).await;
         db.close().await;
@@ -147,13 +152,18 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
         kubo_ready: kubo_state.clone(),
         metrics: Arc::clone(&service.metrics),
     };
-    service.set_ready(Ready::new(fleet, waker, kubo_state, kubo, nats.clone(), keys));
+    let (lanes, each_lane) = Lanes::new(&counting.db, &waker, &service.metrics);
+    service.set_ready(Ready::new(fleet, waker, lanes, kubo_state, kubo, nats.clone(), keys));
     tracing::info!(node = %node, "ready");
 
     let mut parts = JoinSet::new();
     parts.spawn(pulse.run(stop.clone()));
     parts.spawn(wake::send(nats.clone(), wakes, stop.clone()));
     parts.spawn(wake::receive(nats, node, bell.clone(), stop.clone()));
+    parts.spawn(fold::run(service.db.clone(), stop.clone()));
+    for lane in each_lane {
+        parts.spawn(lane.run());
+    }
     parts.spawn(count::run(counting, stop.clone()));
     parts.spawn(refresh_keys(Arc::clone(&service), config.token_root.clone(), stop.clone()));
     parts.spawn(async move { worker::run(worker, &bell, stop).await });

@@ -1,6 +1,7 @@
 //! What every request shares, and whether the service is ready for any.
 
 use crate::{
+    accept::lanes::Lanes,
     config::{Replication, Secret},
     db::Database,
     fleet::Fleet,
@@ -43,6 +44,8 @@ pub struct Ready {
     pub fleet: Fleet,
     /// Where commits leave the jobs they made.
     pub waker: Waker,
+    /// Where new pins are written.
+    pub lanes: Lanes,
     /// Whether Kubo answered when it was last asked.
     pub kubo_ready: watch::Receiver<bool>,
     /// The Kubo beside us, for what is uploaded.
@@ -57,12 +60,13 @@ impl Ready {
     pub fn new(
         fleet: Fleet,
         waker: Waker,
+        lanes: Lanes,
         kubo_ready: watch::Receiver<bool>,
         kubo: Kubo,
         nats: crate::nats::Nats,
         keys: TokenKeys,
     ) -> Self {
-        Self { fleet, waker, kubo_ready, kubo, nats, keys: RwLock::new(Arc::new(keys)) }
+        Self { fleet, waker, lanes, kubo_ready, kubo, nats, keys: RwLock::new(Arc::new(keys)) }
     }
 
     /// The signing keys in use.

@@ -74,6 +74,33 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// Whether it asks for nothing but statuses and times: what can be counted without looking at the pins.
+    pub fn by_status_and_time(&self) -> bool {
+        self.contents.is_empty() && self.name.is_none() && self.meta.is_empty()
+    }
+
+    /// Whether it has to look into pins that do not match, so that it can take long where there are many.
+    pub fn searches(&self) -> bool {
+        !self.meta.is_empty() || matches!(self.name, Some(NameMatch::Partial(_) | NameMatch::PartialFolded(_)))
+    }
+}
+
+/// The last millisecond since 1970 that can be written with a year of four digits.
+const LAST_MILLISECOND: i128 = 253_402_300_799_999;
+
+/// The first whole millisecond since 1970 that is not before `time`. No pin is older than 1970 or younger than the year
+/// 9999, so times beyond those count as those.
+pub fn milliseconds_from(time: OffsetDateTime) -> i64 {
+    let nanoseconds = time.unix_timestamp_nanos().max(0);
+    (nanoseconds + 999_999).div_euclid(1_000_000).min(LAST_MILLISECOND) as i64
+}
+
+/// The first whole millisecond since 1970 that is after `time`, with the same bounds.
+pub fn milliseconds_after(time: OffsetDateTime) -> i64 {
+    (time.unix_timestamp_nanos().div_euclid(1_000_000) + 1).clamp(0, LAST_MILLISECOND) as i64
+}
+
 #[derive(Default)]
 struct Raw<'a> {
     cid: Option<&'a str>,
@@ -190,6 +217,18 @@ mod tests {
     fn a_time_may_come_with_an_unescaped_plus() {
         let filter = Filter::parse([("before", "2026-11-22T16:35:00.5 01:00")]).unwrap();
         assert_eq!(filter.before.unwrap().millisecond(), 500);
+    }
+
+    #[test]
+    fn bounds_fall_on_whole_milliseconds() {
+        let at = |nanoseconds| OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap();
+        let cases = [(0, 0, 1), (1, 1, 1), (1_000_000, 1, 2), (1_000_001, 2, 2), (-5_000_000, 0, 0)];
+        for (nanoseconds, from, after) in cases {
+            let time = at(nanoseconds);
+            assert_eq!((milliseconds_from(time), milliseconds_after(time)), (from, after), "{nanoseconds}");
+        }
+        let end = time::macros::datetime!(9999-12-31 23:59:59.999_999_999 UTC);
+        assert_eq!(milliseconds_from(end), milliseconds_after(end));
     }
 
     #[test]

@@ -1,11 +1,7 @@
 //! Deleting many pins of an org in one transaction.
 
-use super::{Stopped, TRIES, is_deadlock};
-use crate::{
-    db::{bulk, pins},
-    http::error::ApiError,
-    service::Service,
-};
+use super::insist;
+use crate::{db::bulk, http::error::ApiError, service::Service};
 use pinner_core::id::{OrgId, PinId};
 use uuid::Uuid;
 
@@ -14,15 +10,16 @@ use uuid::Uuid;
 pub async fn delete(service: &Service, org: OrgId, ids: &[PinId]) -> Result<Vec<PinId>, ApiError> {
     let ready = service.ready()?;
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    let (deleted, wakes) = transaction!(async {
+    let (deleted, wakes) = insist(|| async {
         let mut tx = service.db.tenant(org).await?;
         let contents = bulk::contents(&mut tx, &ids).await?;
         let keys: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
-        pins::lock(&mut tx, None, &keys).await?;
+        bulk::lock(&mut tx, &keys).await?;
         let deleted = bulk::delete(&mut tx, &ids, &keys).await?;
         tx.commit().await?;
-        Ok::<_, Stopped>(deleted)
-    })?;
+        Ok(deleted)
+    })
+    .await?;
     ready.waker.wake(&wakes);
     Ok(deleted.into_iter().map(PinId::from_uuid).collect())
 }

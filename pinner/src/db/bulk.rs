@@ -12,6 +12,11 @@ pub async fn contents(tx: &mut TenantTx, ids: &[Uuid]) -> sqlx::Result<Vec<Vec<u
         .await
 }
 
+/// Locks those of the contents that the org holds, in the order that every writer shares.
+pub async fn lock(tx: &mut TenantTx, contents: &[&[u8]]) -> sqlx::Result<()> {
+    sqlx::query("select lock_contents($1, null)").bind(contents).execute(&mut **tx).await.map(|_| ())
+}
+
 /// Deletes pins of the org that hold these contents, which were locked. Gives those that it deleted and the jobs that
 /// this left.
 pub async fn delete(tx: &mut TenantTx, ids: &[Uuid], contents: &[&[u8]]) -> sqlx::Result<(Vec<Uuid>, Vec<Wake>)> {

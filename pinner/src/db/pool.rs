@@ -16,8 +16,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections beyond the first are given up after this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Rolling back outside a transaction, which is the rule, is worth no warning.
-pub(super) const QUIET: [(&str, &str); 1] = [("client_min_messages", "error")];
+/// Rolling back outside a transaction, which is the rule, is worth no warning. No statement is worth compiling.
+pub(super) const QUIET: [(&str, &str); 2] = [("client_min_messages", "error"), ("jit", "off")];
 
 /// A plan for each call: how many jobs or pins it is about decides which one is good, and a table that was small when
 /// a plan was made may be large when it is used.

@@ -49,7 +49,8 @@ pub enum NotReady {
 }
 
 /// Tables that hold tenants' rows or must be closed to them.
-const PROTECTED: [&str; 6] = ["orgs", "tokens", "pins", "contents", "placements", "pin_counts"];
+const PROTECTED: [&str; 8] =
+    ["orgs", "tokens", "pins", "contents", "placements", "pin_counts", "count_changes", "org_usage"];
 
 /// Checks roles, schema version and row-level security. Cheap enough to be asked again while it fails.
 pub async fn check(database: &Database) -> Result<(), NotReady> {

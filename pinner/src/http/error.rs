@@ -2,6 +2,7 @@
 //!
 //! A 4xx says what the client can change; a 5xx says nothing about our insides and is in the log.
 
+use crate::db::pins::ListError;
 use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
 use pinner_core::Invalid;
 use serde::Serialize;
@@ -34,6 +35,11 @@ pub enum ApiError {
     /// A file of too many bytes.
     #[error("{0}")]
     Oversized(String),
+    /// A search that goes through too many pins.
+    #[error(
+        "the search took too long: names in part and meta are looked for in every pin; narrow it with before and after, status or cid"
+    )]
+    FilterTooBroad,
     /// Too many bytes.
     #[error("the request's body is larger than 1 MiB")]
     TooLarge,
@@ -68,6 +74,7 @@ impl ApiError {
             Self::MethodNotAllowed(_) => "METHOD_NOT_ALLOWED",
             Self::OverLimit(_) => "INSUFFICIENT_FUNDS",
             Self::Oversized(_) | Self::TooLarge => "PAYLOAD_TOO_LARGE",
+            Self::FilterTooBroad => "FILTER_TOO_BROAD",
             Self::TooSlow => "REQUEST_TIMEOUT",
             Self::Unavailable(_) => "SERVICE_UNAVAILABLE",
             Self::Internal => "INTERNAL_SERVER_ERROR",
@@ -97,6 +104,15 @@ impl From<sqlx::Error> for ApiError {
                 tracing::error!(%error, "a statement failed");
                 Self::Internal
             }
+        }
+    }
+}
+
+impl From<ListError> for ApiError {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::TooBroad => Self::FilterTooBroad,
+            ListError::Database(error) => error.into(),
         }
     }
 }
@@ -131,12 +147,12 @@ pub struct FailureError {
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::Invalid(_) | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Invalid(_) | Self::BadRequest(_) | Self::FilterTooBroad => StatusCode::BAD_REQUEST,
+            Self::OverLimit(_) => StatusCode::CONFLICT,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::OverLimit(_) => StatusCode::CONFLICT,
             Self::Oversized(_) | Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -100,7 +100,6 @@ mod tests {
 
     fn progress() -> ProgressRow {
         ProgressRow {
-            pin_id: uuid::Uuid::nil(),
             nodes: vec![],
             copies: 2,
             pinned: 0,

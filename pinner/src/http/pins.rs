@@ -15,8 +15,7 @@ use pinner_core::{
     id::PinId,
     pin::{NewPin, RawPin},
 };
-use std::{collections::HashMap, sync::Arc};
-use uuid::Uuid;
+use std::sync::Arc;
 
 /// An id of no known form is nobody's pin.
 fn request_id(path: &web::Path<String>) -> Result<PinId, ApiError> {
@@ -47,22 +46,11 @@ pub async fn list(
     let service = service.into_inner();
     let work = Arc::clone(&service);
     detached(&service, async move {
-        let mut tx = work.db.tenant_snapshot(reader.org).await?;
-        let count = pins::count(&mut tx, &filter).await?;
-        let rows = pins::list(&mut tx, &filter).await?;
-        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-        let progress: HashMap<Uuid, _> =
-            pins::progress(&mut tx, &ids).await?.into_iter().map(|progress| (progress.pin_id, progress)).collect();
-        tx.commit().await?;
+        let page = pins::list(&work.db, reader.org, &filter).await?;
         let fleet = &work.ready()?.fleet;
-        let results = rows
-            .into_iter()
-            .map(|row| {
-                let progress = progress.get(&row.id);
-                PinStatus::new(row, progress, fleet)
-            })
-            .collect();
-        Ok(web::Json(PinResults { count, results }))
+        let results =
+            page.rows.into_iter().map(|(row, progress)| PinStatus::new(row, Some(&progress), fleet)).collect();
+        Ok(web::Json(PinResults { count: page.count, results }))
     })
     .await
 }
@@ -75,13 +63,13 @@ pub async fn list(
         (status = 400, description = "The pin breaks a rule", body = super::error::Failure),
         (status = 401, description = "No valid token", body = super::error::Failure),
         (status = 403, description = "The token lacks a scope", body = super::error::Failure),
+        (status = 409, description = "The organisation would hold more than it may", body = super::error::Failure),
         (status = 413, description = "The body is too large", body = super::error::Failure),
     ))]
 pub async fn create(service: web::Data<Service>, writer: Writer, body: Body) -> Result<HttpResponse, ApiError> {
     let pin = NewPin::parse(json::<RawPin>(body)?)?;
-    let service = service.into_inner();
-    let work = Arc::clone(&service);
-    let status = detached(&service, async move { accept::create(&work, writer.org, &pin).await }).await?;
+    // Not detached: the pin belongs to its lane as soon as it waits there.
+    let status = accept::create(&service, writer.org, &pin).await?;
     Ok(HttpResponse::Accepted().json(status))
 }
 
@@ -103,11 +91,8 @@ pub async fn read(
     let service = service.into_inner();
     let work = Arc::clone(&service);
     detached(&service, async move {
-        let mut tx = work.db.tenant(reader.org).await?;
-        let row = pins::find(&mut tx, id).await?.ok_or_else(no_such_pin)?;
-        let progress = pins::progress(&mut tx, &[row.id]).await?;
-        tx.commit().await?;
-        Ok(web::Json(PinStatus::new(row, progress.first(), &work.ready()?.fleet)))
+        let (row, progress) = pins::read(&work.db, reader.org, id).await?.ok_or_else(no_such_pin)?;
+        Ok(web::Json(PinStatus::new(row, Some(&progress), &work.ready()?.fleet)))
     })
     .await
 }
@@ -122,6 +107,7 @@ pub async fn read(
         (status = 401, description = "No valid token", body = super::error::Failure),
         (status = 403, description = "The token lacks a scope", body = super::error::Failure),
         (status = 404, description = "No such pin of this org", body = super::error::Failure),
+        (status = 409, description = "The organisation would hold more than it may", body = super::error::Failure),
         (status = 413, description = "The body is too large", body = super::error::Failure),
     ))]
 pub async fn replace(

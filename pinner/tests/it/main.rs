@@ -10,6 +10,7 @@ mod stage;
 mod belt;
 mod bulk;
 mod cors;
+mod counts;
 mod errors;
 mod hangups;
 mod histories;

@@ -7,7 +7,7 @@ use crate::{
 use pinner_core::content::SubmittedCid;
 use uuid::Uuid;
 
-const TENANT_TABLES: [&str; 5] = ["orgs", "tokens", "members", "pins", "pin_counts"];
+const TENANT_TABLES: [&str; 7] = ["orgs", "tokens", "members", "pins", "pin_counts", "count_changes", "org_usage"];
 const CLOSED_TABLES: [&str; 2] = ["contents", "placements"];
 
 #[tokio::test]

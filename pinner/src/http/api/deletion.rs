@@ -64,14 +64,10 @@ pub async fn delete(service: web::Data<Service>, writer: Writer, body: Body) -> 
                 let not_found = ids.into_iter().filter(|(_, id)| !is_gone(id)).map(|(text, _)| text).collect();
                 Ok(web::Json(Deleted { deleted: deleted.len(), not_found, more: false }))
             }
-            Wish::Matching(mut filter) => {
-                let mut tx = work.db.tenant_snapshot(writer.org).await?;
-                let page = pins::list(&mut tx, &filter).await?;
-                let full = page.len() == filter.limit as usize;
-                (filter.before, filter.limit) = (page.last().map(|last| last.created).or(filter.before), 1);
-                let more = full && !pins::list(&mut tx, &filter).await?.is_empty();
-                tx.commit().await?;
-                let ids: Vec<PinId> = page.iter().map(|row| PinId::from_uuid(row.id)).collect();
+            Wish::Matching(filter) => {
+                let page = pins::list(&work.db, writer.org, &filter).await?;
+                let more = page.count > page.rows.len() as i64;
+                let ids: Vec<PinId> = page.rows.iter().map(|(row, _)| PinId::from_uuid(row.id)).collect();
                 let deleted = accept::bulk::delete(&work, writer.org, &ids).await?.len();
                 Ok(web::Json(Deleted { deleted, not_found: vec![], more }))
             }

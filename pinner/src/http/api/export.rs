@@ -17,9 +17,8 @@ use actix_web::{HttpRequest, HttpResponse, http::Method, web};
 use bytes::Bytes;
 use futures::stream;
 use pinner_core::{filter::Filter, id::OrgId, pin::Status};
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 /// What a line of JSON after the other is called.
 pub const NDJSON: &str = "application/x-ndjson";
@@ -90,18 +89,12 @@ async fn page(service: &Arc<Service>, org: OrgId, before: Option<OffsetDateTime>
             meta: [].into(),
             limit: PAGE,
         };
-        let mut tx = work.db.tenant_snapshot(org).await?;
-        let rows = pins::list(&mut tx, &filter).await?;
-        let oldest = rows.last().filter(|_| rows.len() == PAGE as usize).map(|row| row.created);
-        let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
-        let progress: HashMap<Uuid, _> =
-            pins::progress(&mut tx, &ids).await?.into_iter().map(|progress| (progress.pin_id, progress)).collect();
-        tx.commit().await?;
+        let rows = pins::list(&work.db, org, &filter).await?.rows;
+        let oldest = rows.last().filter(|_| rows.len() == PAGE as usize).map(|(row, _)| row.created);
         let fleet = &work.ready()?.fleet;
         let mut lines = Vec::new();
-        for row in rows {
-            let progress = progress.get(&row.id);
-            let status = PinStatus::new(row, progress, fleet);
+        for (row, progress) in rows {
+            let status = PinStatus::new(row, Some(&progress), fleet);
             serde_json::to_writer(&mut lines, &status).map_err(|_| ApiError::Internal)?;
             lines.push(b'\n');
         }

@@ -18,6 +18,10 @@ pub(super) const ACROSS_ORGS: &[Known] = &[
     ("contents.worker ALL to {anchorage_worker} using true check true", "a content is held once for all orgs"),
     ("placements.worker ALL to {anchorage_worker} using true check true", "the pinner's own work; names no org"),
     ("placements.metrics SELECT to {anchorage_metrics} using true check", "counted by status; names no org"),
+    (
+        "pins.batch INSERT to {anchorage_api} using check (org_id = ANY (( SELECT current_orgs() AS current_orgs)::uuid[]))",
+        "several orgs' pins are written by one statement; see accept_pins",
+    ),
     ("pin_counts.metrics SELECT to {anchorage_metrics} using true check", "counts alone"),
 ];
 
@@ -33,6 +37,7 @@ pub(super) const DEFINERS: &[Known] = &[
     ("admin_record_token for anchorage_api", ADMIN),
     ("admin_set_limits for anchorage_api", ADMIN),
     ("admin_usage for anchorage_api", ADMIN),
+    ("admit for anchorage_api", GUARDED),
     ("charge for nobody", INNER),
     ("claim for anchorage_worker", WORK),
     ("count_pins for nobody", INNER),
@@ -43,33 +48,29 @@ pub(super) const DEFINERS: &[Known] = &[
     ("fill_copies for nobody", INNER),
     ("finish_pins for anchorage_worker", WORK),
     ("finish_unpins for anchorage_worker", WORK),
+    ("fold_counts for anchorage_worker", "adds up what is counted; shows nothing of it"),
     ("hand_back for anchorage_worker", WORK),
     ("held_jobs for anchorage_worker", WORK),
     ("keep_until for anchorage_api", "about what the transaction itself has dropped"),
     ("lock_contents for anchorage_api", GUARDED),
     ("may_unpin for anchorage_worker", WORK),
+    ("note_bytes for nobody", INNER),
     ("origins_of for anchorage_worker", WORK),
     ("pin_progress for anchorage_api", GUARDED),
-    ("place for anchorage_api", GUARDED),
+    ("place_pins for anchorage_api", GUARDED),
     ("release_jobs for anchorage_worker", WORK),
     ("release_kept for anchorage_worker", WORK),
     ("report_progress for anchorage_worker", WORK),
     ("settle for nobody", INNER),
     ("short_of_copies for anchorage_worker", WORK),
-    ("stamp_pin for nobody", INNER),
     ("unpin_jobs for anchorage_api", GUARDED),
     ("usage_of for anchorage_api", GUARDED),
+    ("wakes for anchorage_api", GUARDED),
 ];
 
 /// Functions with the owner's rights that are meant to reach another org's rows when the API calls them.
-pub(super) const REACHES_ACROSS: &[Known] = &[
-    ("admin_create_org", ADMIN),
-    ("admin_record_token", ADMIN),
-    ("admin_set_limits", ADMIN),
-    ("admin_usage", ADMIN),
-    ("lock_contents", "to be bound to the org"),
-    ("unpin_jobs", "to be bound to the org"),
-];
+pub(super) const REACHES_ACROSS: &[Known] =
+    &[("admin_create_org", ADMIN), ("admin_record_token", ADMIN), ("admin_set_limits", ADMIN), ("admin_usage", ADMIN)];
 
 const UNGUESSABLE: &str = "an id that nobody can guess";
 const CLOSED: &str = "in a table that no tenant can reach";
@@ -98,6 +99,8 @@ pub(super) const GRANTS: &[Known] = &[
     ("anchorage_api INSERT on members", "its own members"),
     ("anchorage_api SELECT on members", "its own members"),
     ("anchorage_api UPDATE on members.role", "its own members"),
+    ("anchorage_api SELECT on count_changes", "its own counts"),
+    ("anchorage_api SELECT on org_usage", "its own usage"),
     ("anchorage_api SELECT on nodes", "placement and delegates"),
     ("anchorage_api SELECT on orgs", "its own org"),
     ("anchorage_api SELECT on pin_counts", "its own counts"),

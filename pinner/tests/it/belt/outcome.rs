@@ -23,6 +23,7 @@ impl Outcome {
             for value in values.iter().filter(|value| value.len() > 8) {
                 *text = text.replace(value.as_str(), "VALUE");
             }
+            *text = without_times(text);
         }
         self
     }
@@ -32,6 +33,29 @@ impl Outcome {
         let said = self.rows.iter().chain(&self.refusal);
         said.flat_map(|said| texts.iter().filter(|text| said.contains(text.as_str()))).next().cloned()
     }
+}
+
+/// The text without times of the clock such as `2026-11-22 16:35:00.12+00`, which are never the same twice.
+fn without_times(text: &str) -> String {
+    let digits = |shape: &str, text: &str| {
+        text.len() >= shape.len()
+            && text.bytes().zip(shape.bytes()).all(|(found, wanted)| match wanted {
+                b'0' => found.is_ascii_digit(),
+                sign => found == sign,
+            })
+    };
+    let (mut rest, mut without) = (text, String::new());
+    while let Some(sign) = rest.chars().next() {
+        if digits("0000-00-00 00:00:00", rest) {
+            without.push_str("TIME");
+            rest = rest["0000-00-00 00:00:00".len()..]
+                .trim_start_matches(|sign: char| sign.is_ascii_digit() || sign == '.');
+        } else {
+            without.push(sign);
+            rest = &rest[sign.len_utf8()..];
+        }
+    }
+    without
 }
 
 /// Runs a statement; `copy … to stdout` too.

@@ -73,6 +73,8 @@ async fn seed() -> Seeded {
     pinner.kill().await;
 
     let mut superuser = PgConnection::connect(&database.url("postgres")).await.unwrap();
+    // What counts has rows of both kinds: folded ones by this, others by `fill`.
+    sqlx::query("select fold_counts(1000)").execute(&mut superuser).await.unwrap();
     let mut ids = Vec::new();
     for name in ["org-a", "org-b"] {
         let id: Uuid = sqlx::query_scalar("select id from orgs where name = $1")
@@ -83,6 +85,17 @@ async fn seed() -> Seeded {
         fill(&mut superuser, id).await;
         ids.push(id);
     }
+    // What is B's alone waits for a node, so that there is somebody to wake.
+    sqlx::query(
+        "update placements set status = 'queued' where content in (
+            select content from pins where org_id = $2 except select content from pins where org_id = $1
+         )",
+    )
+    .bind(ids[0])
+    .bind(ids[1])
+    .execute(&mut superuser)
+    .await
+    .unwrap();
     superuser.close().await.unwrap();
     until("nobody is connected", SOON, async || {
         let others = "select count(*) from pg_stat_activity where datname = $1";

@@ -90,14 +90,14 @@ async fn subjects(superuser: &mut PgConnection, seeded: &Seeded, table: &Table) 
             from one, columns
         )
         select
-            string_agg(format('%I = %L', name, theirs #>> '{{}}'), ' and ' order by name) filter (where in_key),
+            string_agg(format('%I is not distinct from %L', name, theirs #>> '{{}}'), ' and ' order by name) filter (where in_key),
             jsonb_object_agg(name, theirs)::text,
             jsonb_object_agg(name, case when is_org then theirs else absent end)::text,
-            array_agg(theirs #>> '{{}}') filter (where theirs <> absent),
-            string_agg(format('%I = %L', name, absent #>> '{{}}'), ' and ' order by name) filter (where in_key),
+            array_agg(theirs #>> '{{}}') filter (where theirs <> absent and theirs <> 'null'),
+            string_agg(format('%I is not distinct from %L', name, absent #>> '{{}}'), ' and ' order by name) filter (where in_key),
             jsonb_object_agg(name, absent)::text,
             jsonb_object_agg(name, absent)::text,
-            array_agg(absent #>> '{{}}') filter (where theirs <> absent)
+            array_agg(absent #>> '{{}}') filter (where theirs <> absent and theirs <> 'null')
         from values",
         table.name,
         key.join(", "),

@@ -17,17 +17,30 @@ const CONTRADICTIONS: [(&str, &str); 5] = [
         "select id::text from pins where not exists (select from contents where key = content)",
     ),
     (
-        "pin_counts is not count(*)",
-        "select format('%s %s: %s but %s', org_id, status, counted, real) from (
-            select org_id, status, sum(pins) as counted,
-                (select count(*) from pins p where p.org_id = c.org_id and p.status = c.status) as real
-            from pin_counts c group by org_id, status
-         ) both_ways where counted <> real",
+        "counts by status and bucket are not count(*)",
+        "with counted as (
+            select org_id, status, level, bucket, pins from pin_counts
+            union all
+            select org_id, status, level, bucket >> (level - 13), pins
+            from count_changes cross join (values (33), (23), (13)) levels (level) where status is not null
+            union all
+            select org_id, status, level, (extract(epoch from created) * 1000)::bigint >> level, -1
+            from pins cross join (values (33), (23), (13)) levels (level)
+         )
+         select format('%s %s: %s too many in bucket %s of %s', org_id, status, sum(pins), bucket, level)
+         from counted group by org_id, status, level, bucket having sum(pins) <> 0",
     ),
     (
-        "pins that pin_counts does not know",
-        "select distinct org_id::text from pins p
-         where not exists (select from pin_counts c where c.org_id = p.org_id and c.status = p.status)",
+        "an org's usage is not the bytes of the contents that it holds",
+        "with used as (
+            select org_id, bytes from org_usage
+            union all
+            select org_id, bytes from count_changes
+            union all
+            select org_id, -bytes
+            from (select distinct org_id, content from pins where refused is null) held join contents on key = content
+         )
+         select format('%s: %s too many', org_id, sum(bytes)) from used group by org_id having sum(bytes) <> 0",
     ),
     (
         "a content that nobody holds is not being let go",
