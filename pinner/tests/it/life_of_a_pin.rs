@@ -89,7 +89,7 @@ async fn progress_is_seen_within_two_seconds() {
     for blocks in 1..=3 {
         let seen = until("the next block is seen", SOON, async || {
             let pin = org.get(&format!("/pins/{pin}")).await.expect(200);
-            (pin["info"]["blocks"] == blocks.to_string()).then(Instant::now)
+            (pin["info"]["blocks"].as_str() == Some(&blocks.to_string())).then(Instant::now)
         })
         .await;
         println!("block {blocks} after {:?}", seen - began);

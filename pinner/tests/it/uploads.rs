@@ -150,6 +150,12 @@ async fn a_car_file_that_is_none_is_refused_with_the_reason() {
         ("an unknown parameter", "?rot=x", good.clone(), "query"),
         ("a name that is too long", &format!("?name={}", "x".repeat(256)), good.clone(), "name"),
         ("meta of other than texts", "?meta=%7B%22a%22%3A1%7D", good.clone(), "meta"),
+        (
+            "more copies than there are",
+            "?meta=%7B%22anchorage_replication%22%3A%222%22%7D",
+            good.clone(),
+            "replication",
+        ),
         ("an option of ours that is none", "?meta=%7B%22anchorage_expires%22%3A%22x%22%7D", good.clone(), "expires"),
     ] {
         is(&upload(&org, query, CAR, file).await, 400, "BAD_REQUEST", says, what);

@@ -27,10 +27,12 @@ use pinner_core::{
     Invalid, car,
     content::SubmittedCid,
     id::OrgId,
+    options::Copies,
     pin::{NewPin, RawPin},
 };
 use serde::Deserialize;
 use std::sync::Arc;
+use time::OffsetDateTime;
 
 /// The type of CAR files.
 const CAR: &str = "application/vnd.ipld.car";
@@ -77,8 +79,10 @@ pub async fn upload(
         return Err(ApiError::BadRequest("Content-Encoding: is not taken here; send the file as it is".into()));
     }
     // Whatever can be said before the first byte is said before it.
-    new_pin(&wish, wish.root.as_deref().unwrap_or(ANY_CID))?;
     let service = service.into_inner();
+    let copies = Copies { min: service.replication.min, max: service.replication.max };
+    let asked = new_pin(&wish, wish.root.as_deref().unwrap_or(ANY_CID))?;
+    asked.options.resolve(copies, OffsetDateTime::now_utc())?;
     if !*service.ready()?.kubo_ready.borrow() {
         return Err(kubo_away());
     }
