@@ -57,6 +57,12 @@ pub enum Over {
     Failed(Reason),
 }
 
+/// A patience of its own for each attempt, up to a fifth more or less by `chance` in 0.0..1.0. Attempts that begin
+/// together, as when a flood of contents comes that nobody has, would else end together, and nothing between.
+pub fn spread(patience: Duration, chance: f64) -> Duration {
+    patience.mul_f64(0.8 + 0.4 * chance.clamp(0.0, 1.0))
+}
+
 /// Follows an attempt.
 #[derive(Debug)]
 pub struct Watch {
@@ -110,6 +116,11 @@ mod tests {
         assert_eq!((fresh.over(s(9)), again.over(s(9))), (None, None));
         assert_eq!((fresh.over(s(10)), again.over(s(119))), (Some(Over::Patience), None));
         assert_eq!(again.over(s(120)), Some(Over::Failed(Reason::NoProviders)));
+    }
+
+    #[test]
+    fn patience_is_spread_by_a_fifth() {
+        assert_eq!([0.0, 0.5, 1.0].map(|chance| spread(s(10), chance)), [s(8), s(10), s(12)]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
     kubo::{KuboError, addition::Step},
 };
 use pinner_core::{
-    attempt::{Limits, Over, Reason, Watch},
+    attempt::{Limits, Over, Reason, Watch, spread},
     retry::Next,
 };
 use std::time::Duration;
@@ -88,8 +88,9 @@ async fn wait_for_unpin(worker: &Worker, job: &Job) -> Result<(), KuboError> {
 async fn fetch(worker: &Worker, slot: &Slot, job: &Job, reported: &Reported) -> End {
     let settings = &worker.settings;
     let began = Instant::now();
+    let patience = spread(settings.patience, rand::random());
     let mut watch = Watch::new(Limits {
-        patience: (job.lane == Lane::Fresh).then_some(settings.patience),
+        patience: (job.lane == Lane::Fresh).then_some(patience),
         stall: settings.stall,
         remaining: settings.retry.deadline.saturating_sub(job.age),
     });
@@ -115,7 +116,7 @@ async fn fetch(worker: &Worker, slot: &Slot, job: &Job, reported: &Reported) -> 
         match watch.over(began.elapsed()) {
             Some(Over::Patience) => return End::Impatient,
             Some(Over::Failed(reason)) => return End::Failed(reason, explain(worker, reason, progress)),
-            None if slot.is_outstayed(began.elapsed(), settings.patience) => return End::Outstayed,
+            None if slot.is_outstayed(began.elapsed(), patience) => return End::Outstayed,
             None => {}
         }
     }
@@ -169,8 +170,7 @@ fn ended(worker: &Worker, job: &Job, end: End) -> Option<(Ended, Option<&'static
             (Ended::Failed(failure), Some(if retry_in.is_some() { "retried" } else { "failed" }))
         }
         End::Impatient => {
-            let seconds = worker.settings.patience.as_secs();
-            let why = format!("no block arrived within {seconds} s; next it is looked for with more patience");
+            let why = "no block arrived quickly; next it is looked for with more patience".to_owned();
             let reason = Some(Reason::NoProviders);
             (Ended::Failed(Failure { why, reason, counts: true, retry_in: Some(Duration::ZERO) }), Some("retried"))
         }
