@@ -114,10 +114,6 @@ declare
     charged record;
     used bigint;
 begin
-    -- Until usage is counted, there is none to be over.
-    if to_regprocedure('public.note_bytes(bytea, bigint)') is null then
-        return;
-    end if;
     perform public.note_bytes(r.key, r.bytes)
     from (select u.key, u.bytes from unnest(keys, byte_counts) as u (key, bytes) where u.bytes > 0 order by u.key) r;
     for charged in

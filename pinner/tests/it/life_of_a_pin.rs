@@ -206,3 +206,24 @@ async fn an_unpin_that_outlives_its_pinner_takes_nothing_that_was_pinned_again()
     kubos[0].look(|record| assert!(record.pinned.contains(&cid), "pinned says the service, and Kubo does not hold it"));
     kubos[0].check();
 }
+
+#[tokio::test]
+async fn a_fetch_that_takes_its_org_over_the_limit_ends_and_goes_on_for_an_org_that_has_none() {
+    let (database, kubo, pinner, org) = stage(|setup| setup).await;
+    let admin = database.pool("postgres");
+    let other = pinner.org("another").await;
+    sqlx::query("update orgs set max_bytes = 500 where name = 'acme'").execute(&admin).await.unwrap();
+    let (own, shared) = (cids::fresh(), cids::fresh());
+    // A hundred bytes each time.
+    kubo.plan(|_, _| Addition::Drip(Duration::from_millis(250)));
+    let alone = org.pin(&own).await;
+    until("it is over the limit", SOON, async || (org.status(&alone).await == "failed").then_some(())).await;
+    let info = org.get(&format!("/pins/{alone}")).await.expect(200)["info"].clone();
+    assert_eq!(info["reason"], "QUOTA", "{info}");
+    assert!(info["status_details"].as_str().unwrap().contains("may hold 500"), "{info}");
+    until("Kubo is told to stop", SOON, async || kubo.look(|record| (record.under_way(&own) == 0).then_some(()))).await;
+    let (with_another, of_another) = (org.pin(&shared).await, other.pin(&shared).await);
+    until("it is over the limit", SOON, async || (org.status(&with_another).await == "failed").then_some(())).await;
+    assert_eq!((other.status(&of_another).await, kubo.look(|record| record.under_way(&shared))), ("pinning".into(), 1));
+    kubo.check();
+}

@@ -55,6 +55,11 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// How many operations on a CID are under way.
+    pub(crate) fn under_way(&self, cid: &str) -> usize {
+        self.busy.get(cid).copied().unwrap_or_default()
+    }
+
     /// Whether a `pin/rm` of a CID goes on.
     pub(crate) fn is_removing(&self, cid: &str) -> bool {
         self.removing.contains(cid)
