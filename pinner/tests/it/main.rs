@@ -22,6 +22,7 @@ mod outages;
 mod pins_api;
 mod pool;
 mod probes;
+mod readme;
 mod shared_content;
 mod tenancy;
 mod tokens;

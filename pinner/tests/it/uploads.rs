@@ -53,7 +53,7 @@ fn varint(mut value: usize) -> Vec<u8> {
 }
 
 /// A CAR file of version 1 with these roots and these raw blocks under these CIDs.
-fn car(roots: &[&str], blocks: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn car(roots: &[&str], blocks: &[(&str, &[u8])]) -> Vec<u8> {
     let bytes = |cid: &str| cid.parse::<Cid>().unwrap().to_bytes();
     let links = roots.iter().flat_map(|root| [&[0xd8, 42, 0x58, 37, 0][..], &bytes(root)].concat());
     let mut header = [b"\xa2\x65roots", &[0x80 + roots.len() as u8][..]].concat();
