@@ -26,7 +26,7 @@ use crate::story::note;
 /// Pins in the database that the large one is compared with.
 const FEW: u64 = 10_000;
 /// Disk that a pin takes with all that belongs to it, and what Postgres logs meanwhile.
-const BYTES_A_PIN: u64 = 1_500;
+const BYTES_A_PIN: u64 = 1_100;
 /// Pins of one content in the large database.
 const SHARED_BY: u64 = 4;
 /// Requests whose times are not kept.
@@ -79,7 +79,13 @@ pub(super) async fn measure(sizes: &Sizes) -> Result<Report> {
     for side in [&mut large, &mut few] {
         side.check_count().await?;
     }
-    note(&format!("{} pins written in {:.0} s", thousands(float(sizes.pins)), begin.elapsed().as_secs_f64()));
+    let written = format!(
+        "{} pins written in {:.0} s, the database has {}",
+        thousands(float(sizes.pins)),
+        begin.elapsed().as_secs_f64(),
+        large.size().await?
+    );
+    note(&written);
     let settings = postgres::durable(&mut large.session).await?;
 
     let mut report = Report::default();
@@ -118,7 +124,7 @@ pub(super) async fn measure(sizes: &Sizes) -> Result<Report> {
             ratio: ends.ratio(),
             goal: Goal::AtMost(1.1),
         });
-        report.notes = vec![format!("3: {}", middles.noise())];
+        report.notes.push(format!("3: {what}: {}", middles.noise()));
     }
     report.lines.extend(tails);
     report
@@ -134,7 +140,7 @@ pub(super) async fn measure(sizes: &Sizes) -> Result<Report> {
             thousands(float(FEW)),
         ),
     );
-    report.notes.push(format!("3: while asking: {}", watch.end()?));
+    report.notes.push(format!("3: {written}; while asking: {}", watch.end()?));
     Ok(report)
 }
 
@@ -155,6 +161,12 @@ impl Side {
         postgres::make_role(&mut session).await?;
         let holdings = pins::fill(&mut session, &asked, pins, every, contents).await?;
         Ok(Self { pgbench: Pgbench::of(&service)?, service, session, asked, holdings })
+    }
+
+    /// Of the database on disk, in words.
+    async fn size(&mut self) -> Result<String> {
+        let size = "select pg_size_pretty(pg_database_size(current_database()))";
+        sqlx::query_scalar(size).fetch_one(&mut self.session).await.context("ask for the size")
     }
 
     /// That the service counts what is there: the counters were written by hand.

@@ -99,7 +99,9 @@ const ORGS: &str = "
 
 /// What the triggers would have written, folded as the worker would have.
 const COUNTS: &str = "
-    insert into pin_counts (org_id, status, slot, pins) select org_id, status, 0, count(*) from pins group by 1, 2
+    insert into count_changes (org_id, status, bucket, pins)
+    select org_id, status, (extract(epoch from created) * 1000)::bigint >> 13, count(*) from pins group by 1, 2, 3;
+    insert into count_changes (org_id, bytes) select org_id, 32 * count(distinct content) from pins group by 1
 ";
 
 /// Fills an empty database.
@@ -132,7 +134,10 @@ pub(super) async fn fill(
         run(session, &index).await?;
     }
     run(session, COUNTS).await?;
-    for table in ["orgs", "pins", "contents", "placements", "pin_counts", "nodes"] {
+    while sqlx::query_scalar::<_, bool>("select exists (select from count_changes)").fetch_one(&mut *session).await? {
+        run(session, "select fold_counts(1000000)").await?;
+    }
+    for table in ["orgs", "pins", "contents", "placements", "pin_counts", "count_changes", "nodes"] {
         run(session, &format!("vacuum analyze {table}")).await?;
     }
     run(session, "checkpoint; reset all").await?;
