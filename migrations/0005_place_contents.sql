@@ -256,11 +256,14 @@ create function wakes(pin_ids uuid[]) returns table (node_id uuid, job bigint, g
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp
 as $$
 #variable_conflict use_column
+declare
+    -- Once: each row would read the whole setting.
+    orgs uuid[] := public.current_orgs();
 begin
     return query
         select distinct on (p.node_id) p.node_id, p.job, p.generation
         from unnest(pin_ids) as a (id)
-        join public.pins on pins.id = a.id and pins.org_id = any (public.current_orgs())
+        join public.pins on pins.id = a.id and pins.org_id = any (orgs)
         join public.placements p on p.content = pins.content and p.status = 'queued'
         -- The newest: an older one was told of before, and a message that was sent once is not sent again.
         order by p.node_id, p.placed desc, p.job desc;
@@ -341,6 +344,9 @@ returns table (
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp
 as $$
 #variable_conflict use_column
+declare
+    -- Once: each row would read the whole setting.
+    orgs uuid[] := public.current_orgs();
 begin
     return query
         select
@@ -360,7 +366,7 @@ begin
         from public.pins
         left join public.placements p on p.content = pins.content and p.status <> 'unpinning'
         where pins.id = any (pin_ids)
-            and (pins.org_id = public.current_org() or pins.org_id = any (public.current_orgs()))
+            and (pins.org_id = (select public.current_org()) or pins.org_id = any (orgs))
         group by pins.org_id, pins.id;
 end
 $$;
