@@ -25,7 +25,8 @@ create table pin_counts (
     level smallint not null check (level in (33, 23, 13)),
     bucket bigint not null,
     pins bigint not null,
-    primary key (org_id, status, level, bucket)
+    -- The status last: an index condition on it would not be used under row-level security.
+    primary key (org_id, level, bucket, status)
 ) with (fillfactor = 70);
 
 -- Bytes of the contents that an org holds, each counted once; a content that only refused pins hold is not counted.
@@ -177,7 +178,7 @@ begin
         from taken cross join (values (33::smallint), (23), (13)) levels (level)
         where status is not null
         group by 1, 2, 3, 4 having sum(pins) <> 0
-        on conflict (org_id, status, level, bucket) do update set pins = p.pins + excluded.pins
+        on conflict (org_id, level, bucket, status) do update set pins = p.pins + excluded.pins
         returning p.org_id, p.status, p.level, p.bucket, p.pins
     ), used as (
         insert into public.org_usage as u (org_id, bytes)

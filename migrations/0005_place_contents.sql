@@ -78,10 +78,10 @@ $$;
 
 -- Decides on a batch of pins in the order of its rows: `org_of` gives each one's org as a place in current_orgs(). Locks
 -- the orgs until the commit. Gives for each row the time to stamp it with, or why it is refused: its org is not there
--- (no limit named), or would be over a limit ('pins' or 'bytes'), with the limit and what is in use. `leaving` pins
--- are about to be deleted and do not count.
+-- (no limit named), or would be over a limit ('pins' or 'bytes'), with the limit and what is in use. The pin `leaving`
+-- is about to be deleted and does not count.
 create function admit(
-    org_of integer[], keys bytea[], leaving integer,
+    org_of integer[], keys bytea[], leaving uuid,
     out times timestamptz[], out limit_names text[], out limits bigint[], out uses bigint[]
 )
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
@@ -119,7 +119,20 @@ begin
         from unnest(orgs) with ordinality as batch (id, place) join public.orgs o on o.id = batch.id
         where o.max_pins is not null or o.max_bytes is not null
     loop
-        select u.pins - leaving as pins, u.bytes into held from public.usage_of(org.id) u;
+        select u.pins, u.bytes into held from public.usage_of(org.id) u;
+        for pin in
+            select c.bytes, exists (
+                select from public.pins p
+                where p.content = l.content and p.org_id = org.id and p.refused is null and p.id <> l.id
+            ) or l.refused is not null as is_kept
+            from public.pins l join public.contents c on c.key = l.content
+            where l.id = leaving and l.org_id = org.id
+        loop
+            held.pins := held.pins - 1;
+            if not pin.is_kept then
+                held.bytes := held.bytes - pin.bytes;
+            end if;
+        end loop;
         charged := '{}';
         for pin in
             select r.n, r.key from unnest(org_of, keys) with ordinality as r (org_place, key, n)
@@ -277,7 +290,7 @@ $$;
 create function accept_pins(
     orgs uuid[], org_of integer[], pin_ids uuid[], cids text[], keys bytea[], names text[], folded text[],
     origin_lists jsonb[], metas jsonb[], mins smallint[], maxs smallint[], expiries timestamptz[],
-    candidates uuid[], width integer, leaving integer default 0, placed_as pin_status default null
+    candidates uuid[], width integer, leaving uuid default null, placed_as pin_status default null
 )
 returns table (
     n bigint, created timestamptz, status text, limit_name text, most bigint, used bigint,
@@ -431,7 +444,7 @@ begin
     return query select * from public.accept_pins(
         array[org], array[1], array[pin_id], array[cid], array[replace_pin.key], array[name], array[folded],
         array[origins], array[meta], array[copies_min], array[copies_max], array[expiry],
-        candidates, cardinality(candidates), 1, kept
+        candidates, cardinality(candidates), old_id, kept
     );
     -- Refused: the old one stays.
     if not exists (select from public.pins p where p.id = replace_pin.pin_id and p.org_id = org) then
@@ -483,10 +496,10 @@ end
 $$;
 
 revoke all on function
-    lock_contents(bytea[], bytea), settle(bytea[]), fill_copies(bytea, integer, uuid[]), admit(integer[], bytea[], integer),
+    lock_contents(bytea[], bytea), settle(bytea[]), fill_copies(bytea, integer, uuid[]), admit(integer[], bytea[], uuid),
     place_pins(uuid[], uuid[], integer, boolean), wakes(uuid[]), unpin_jobs(bytea), pin_progress(uuid[]), usage_of(uuid)
 from public;
 grant execute on function
-    lock_contents(bytea[], bytea), admit(integer[], bytea[], integer), place_pins(uuid[], uuid[], integer, boolean),
+    lock_contents(bytea[], bytea), admit(integer[], bytea[], uuid), place_pins(uuid[], uuid[], integer, boolean),
     wakes(uuid[]), unpin_jobs(bytea), pin_progress(uuid[]), usage_of(uuid)
 to anchorage_api;

@@ -144,11 +144,12 @@ impl<'a> PageQuery<'a> {
     fn restrict(&mut self, statuses: &[Status]) {
         let Self { query, filter } = self;
         match statuses {
-            [status] => drop(query.push(" and status = ").push_bind(status.as_str()).push("::pin_status")),
             all if all.len() == Status::ALL.len() => {}
+            // By name and not by parameter, so that the index of that status is seen to fit.
+            [status] => drop(query.push(format!(" and status = '{status}'"))),
             some => {
-                let names: Vec<_> = some.iter().map(|status| status.as_str()).collect();
-                query.push(" and status = any (").push_bind(names).push("::pin_status[])");
+                let names: Vec<_> = some.iter().map(|status| format!("'{status}'")).collect();
+                query.push(format!(" and status in ({})", names.join(", ")));
             }
         }
         if !filter.contents.is_empty() {

@@ -277,5 +277,18 @@ async fn a_batch_refuses_what_is_over_its_orgs_limit_and_nothing_else() {
         ),
         "{verdicts:?}"
     );
+    // What a replaced pin holds makes room once no other one holds it.
+    let key = SubmittedCid::parse(&cid(1)).unwrap().key().as_bytes().to_vec();
+    sqlx::query("select note_bytes($1, 100)").bind(key).execute(&admin).await.unwrap();
+    let held = "select id from pins where org_id = $1 and cid = $2";
+    let held: Vec<Uuid> = sqlx::query_scalar(held).bind(full.uuid()).bind(cid(1)).fetch_all(&admin).await.unwrap();
+    let [one, other] = held[..] else { panic!("{held:?}") };
+    let mut tx = service.tenant(full).await.unwrap();
+    let replaced = batch::replace(&mut tx, PinId::from_uuid(one), &new_row(full, 3, None)).await.unwrap();
+    assert!(matches!(replaced.verdicts[..], [batch::Verdict::OverLimit { .. }]), "{replaced:?}");
+    assert!(batch::delete(&mut tx, full, PinId::from_uuid(one)).await.unwrap().is_some(), "it is still there");
+    let replaced = batch::replace(&mut tx, PinId::from_uuid(other), &new_row(full, 3, None)).await.unwrap();
+    assert!(matches!(replaced.verdicts[..], [batch::Verdict::Accepted { .. }]), "{replaced:?}");
+    tx.commit().await.unwrap();
     truth::check(&admin).await;
 }
