@@ -253,7 +253,8 @@ impl Question {
             Self::Cid => {
                 "status = 'pinned' and content = '\\x01551220'::bytea || sha256(int8send(:n::bigint))".to_owned()
             }
-            Self::Name => "name = 'name-' || :n::bigint".to_owned(),
+            // As the index has names.
+            Self::Name => "name_folded = 'name-' || :n::bigint and name = 'name-' || :n::bigint".to_owned(),
         };
         let number = match self {
             Self::Cid => format!("random({from}, {}) * {} % {}", to - 1, holdings.every, holdings.contents),
