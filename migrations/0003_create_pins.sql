@@ -48,8 +48,8 @@ alter table pins force row level security;
 create policy owner on pins to anchorage_owner using (true) with check (true);
 create policy tenant on pins to anchorage_api
     using (org_id = (select current_org())) with check (org_id = (select current_org()));
--- For accept_pins. One statement for all orgs instead of one for each: a batch of 256 pins of as many orgs takes
--- a tenth of the time, most of which would go into calling triggers.
+-- For accept_pins: one statement for all orgs of a batch instead of one for each, every one of which would call the
+-- triggers.
 create policy batch on pins for insert to anchorage_api
     with check (org_id = any ((select current_orgs())::uuid[]));
 grant select, insert, delete on pins to anchorage_api;
