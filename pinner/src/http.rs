@@ -28,8 +28,6 @@ use actix_web::{
 use error::ApiError;
 use std::{net::TcpListener, sync::Arc, time::Duration, time::Instant};
 
-/// The largest body of a request, in bytes, after decompression.
-const BODY_MAX: usize = 1024 * 1024;
 /// How long a client may take to send its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Threads that parse and answer; the work behind them runs elsewhere.
@@ -98,11 +96,7 @@ fn resource(path: &str) -> Resource {
 /// Serves the API on a socket that is bound already. Ends gracefully when its handle is told to stop.
 pub fn serve(service: Arc<Service>, listener: TcpListener, grace: Duration) -> std::io::Result<Server> {
     let server = HttpServer::new(move || {
-        App::new()
-            .app_data(web::Data::from(Arc::clone(&service)))
-            .app_data(web::PayloadConfig::new(BODY_MAX))
-            .wrap(from_fn(observe))
-            .configure(routes)
+        App::new().app_data(web::Data::from(Arc::clone(&service))).wrap(from_fn(observe)).configure(routes)
     })
     .workers(WORKERS)
     .client_request_timeout(HEAD_TIMEOUT)

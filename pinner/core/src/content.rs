@@ -4,7 +4,10 @@
 //! the same bytes read as `raw` and as `dag-pb` are two. Clients get their own spelling back (HAZARDS 17).
 
 use crate::Invalid;
-use cid::CidGeneric;
+use cid::{
+    CidGeneric, Version,
+    multibase::{self, Base},
+};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
@@ -21,6 +24,8 @@ pub const PARTITIONS: u32 = 65_536;
 type Cid = CidGeneric<128>;
 
 const IDENTITY: u64 = 0x00;
+/// The largest number that a multiformats varint holds; Kubo reads none beyond.
+const CODEC_MAX: u64 = u64::MAX >> 1;
 /// Multihash codes that Kubo accepts (boxo `verifcid`), by the multicodec table: sha1, sha2-256, sha2-512,
 /// sha3-512…224, shake-256, keccak-224…512, blake3, dbl-sha2-256.
 const HASHES: [u64; 14] = [0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x56];
@@ -45,11 +50,11 @@ impl SubmittedCid {
         if text.len() > CID_TEXT_MAX {
             return Err(refuse(format!("has {} bytes; at most {CID_TEXT_MAX} are accepted", text.len())));
         }
-        // The parser of the `cid` crate also takes URLs and paths that end in a CID.
-        if text.contains('/') {
-            return Err(refuse("is a path; give the CID alone".into()));
-        }
-        let cid = Cid::try_from(text).map_err(|error| refuse(format!("is not a CID: {error}")))?;
+        let cid = decode(text).map_err(|error| match error {
+            // Base64 has slashes of its own, so this is a word about what could not be read.
+            _ if text.contains('/') => refuse("is a path; give the CID alone".into()),
+            error => refuse(format!("is not a CID: {error}")),
+        })?;
         Ok(Self { text: text.to_owned(), key: ContentKey::of(&cid).map_err(refuse)? })
     }
 
@@ -64,6 +69,15 @@ impl SubmittedCid {
     }
 }
 
+/// Reads a text that is a CID and nothing else. The parser of the `cid` crate also takes paths that end in a CID, and
+/// bytes after it.
+fn decode(text: &str) -> Result<Cid, cid::Error> {
+    let bytes = if Version::is_v0_str(text) { Base::Base58Btc.decode(text)? } else { multibase::decode(text)?.1 };
+    let mut rest = bytes.as_slice();
+    let cid = Cid::read_bytes(&mut rest)?;
+    if rest.is_empty() { Ok(cid) } else { Err(cid::Error::ParsingError) }
+}
+
 /// The identity of a content: the bytes of its CIDv1, so codec and multihash.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContentKey(Vec<u8>);
@@ -72,6 +86,9 @@ impl ContentKey {
     fn of(cid: &Cid) -> Result<Self, String> {
         let hash = cid.hash();
         let (code, size) = (hash.code(), hash.digest().len());
+        if cid.codec() > CODEC_MAX {
+            return Err(format!("uses the codec 0x{:x}; numbers of codecs have at most 63 bits", cid.codec()));
+        }
         match code {
             IDENTITY if size > IDENTITY_DIGEST_MAX => {
                 return Err(format!(
@@ -156,14 +173,24 @@ mod tests {
     }
 
     #[test]
+    fn a_slash_of_base64_is_no_path() {
+        let digest = [0xff; 32];
+        let text = Cid::new_v1(0x55, Multihash::wrap(0x12, &digest).unwrap()).to_string_of_base(Base::Base64).unwrap();
+        assert!(text.contains('/') && SubmittedCid::parse(&text).is_ok(), "{text}");
+    }
+
+    #[test]
     fn what_kubo_would_refuse_is_refused_with_the_reason() {
         let cases = [
             (String::new(), "empty"),
             ("hello".into(), "not a CID"),
             (format!("/ipfs/{V1}"), "path"),
+            (format!("{V1}aaaaaaaa"), "not a CID"),
+            (format!("m/ipfs/{V1}"), "path"),
             ("b".repeat(CID_TEXT_MAX + 1), "bytes"),
             (cid(0x12, &[1; 4]), "digest of 4 bytes"),
             (cid(0xd5, &[1; 16]), "hash function 0xd5"),
+            (Cid::new_v1(CODEC_MAX + 1, Multihash::wrap(0x12, &[1; 32]).unwrap()).to_string(), "63 bits"),
         ];
         for (text, expected) in cases {
             let error = SubmittedCid::parse(&text).unwrap_err();
@@ -171,5 +198,31 @@ mod tests {
         }
         assert!(SubmittedCid::parse(&cid(IDENTITY, b"tiny")).is_ok());
         assert!(SubmittedCid::parse(&cid(0xb220, &[1; 32])).is_ok());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_too_odd_to_be_judged(text in "\\PC{0,80}|[bBfFmMuUzQ/][a-zA-Z0-9+/_=-]{0,200}", cut in 0..V1.len()) {
+            for text in [&text, &V1[..cut], &format!("{V1}{text}"), &format!("{}{text}", &V1[..cut])] {
+                if let Ok(cid) = SubmittedCid::parse(text) {
+                    assert_eq!(cid.as_str(), text);
+                    assert_eq!(&ContentKey::from_bytes(cid.key().as_bytes()).unwrap(), cid.key());
+                }
+            }
+        }
+
+        #[test]
+        fn every_cid_comes_back_as_it_was_and_both_versions_are_one_content(digest: [u8; 32], codec: u32) {
+            let hash = Multihash::wrap(0x12, &digest).unwrap();
+            let [v0, v1] = [Cid::new_v0(hash), Ok(Cid::new_v1(0x70, hash))].map(|cid| cid.unwrap().to_string());
+            let [v0, v1] = [v0, v1].map(|text| SubmittedCid::parse(&text).map(|cid| (cid.as_str() == text, cid)).unwrap());
+            assert!(v0.0 && v1.0 && v0.1.key() == v1.1.key());
+            let other = Cid::new_v1(codec.into(), hash);
+            for base in [Base::Base2, Base::Base16Lower, Base::Base32Upper, Base::Base36Lower, Base::Base58Btc, Base::Base64] {
+                let text = other.to_string_of_base(base).unwrap();
+                let parsed = SubmittedCid::parse(&text).unwrap();
+                assert_eq!((parsed.as_str(), parsed.key().to_string()), (text.as_str(), other.to_string()));
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     pin::{Meta, Status, check_meta, check_name, fold_case},
 };
 use std::collections::BTreeSet;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339, macros::datetime};
 
 /// Results per page when the client does not say.
 pub const LIMIT_DEFAULT: u32 = 10;
@@ -37,9 +37,9 @@ pub struct Filter {
     pub name: Option<NameMatch>,
     /// Any of these statuses; never empty.
     pub statuses: BTreeSet<Status>,
-    /// Created strictly before.
+    /// Created strictly before; in UTC, from 1970 to the year 9999, as all pins are.
     pub before: Option<OffsetDateTime>,
-    /// Created strictly after.
+    /// Created strictly after; with the same bounds.
     pub after: Option<OffsetDateTime>,
     /// Pairs that the pin must have, beside any others.
     pub meta: Meta,
@@ -86,6 +86,8 @@ impl Filter {
     }
 }
 
+/// The last time that can be written with a year of four digits.
+const LAST_TIME: OffsetDateTime = datetime!(9999-12-31 23:59:59.999_999_999 UTC);
 /// The last millisecond since 1970 that can be written with a year of four digits.
 const LAST_MILLISECOND: i128 = 253_402_300_799_999;
 
@@ -173,8 +175,11 @@ fn name(name: Option<&str>, r#match: Option<&str>) -> Result<Option<NameMatch>, 
 
 fn timestamp(field: &'static str, text: &str) -> Result<OffsetDateTime, Invalid> {
     // In a query an unescaped "+" means a space; nothing else puts one into a timestamp.
-    OffsetDateTime::parse(&text.replace(' ', "+"), &Rfc3339)
-        .map_err(|_| Invalid::new(field, format!("{text:?} is not a time such as 2026-11-22T16:35:00.123Z (RFC 3339)")))
+    let time = OffsetDateTime::parse(&text.replace(' ', "+"), &Rfc3339).map_err(|_| {
+        Invalid::new(field, format!("{text:?} is not a time such as 2026-11-22T16:35:00.123Z (RFC 3339)"))
+    })?;
+    // With its offset a time may lie in a year that has no four digits in UTC; there no pin is.
+    Ok(time.clamp(OffsetDateTime::UNIX_EPOCH, LAST_TIME).to_offset(UtcOffset::UTC))
 }
 
 fn limit(text: &str) -> Result<u32, Invalid> {
@@ -227,8 +232,7 @@ mod tests {
             let time = at(nanoseconds);
             assert_eq!((milliseconds_from(time), milliseconds_after(time)), (from, after), "{nanoseconds}");
         }
-        let end = time::macros::datetime!(9999-12-31 23:59:59.999_999_999 UTC);
-        assert_eq!(milliseconds_from(end), milliseconds_after(end));
+        assert_eq!(milliseconds_from(LAST_TIME), milliseconds_after(LAST_TIME));
     }
 
     #[test]
@@ -267,5 +271,22 @@ mod tests {
             assert_eq!(Filter::parse([(field, value)]).unwrap_err().field, field, "{field}={value}");
         }
         assert_eq!(Filter::parse([("limit", "1"), ("limit", "2")]).unwrap_err().field, "limit");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_query_is_too_odd_to_be_judged(
+            key in "cid|name|match|status|before|after|limit|meta|\\PC{0,8}",
+            value in "\\PC{0,40}|[0-9]{1,5}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,12})?(Z|[+ -][0-9]{2}:[0-9]{2})|[{\"a:,}0-9-]{0,20}",
+        ) {
+            if let Ok(filter) = Filter::parse([(key.as_str(), value.as_str())]) {
+                for time in filter.before.into_iter().chain(filter.after) {
+                    assert!((1970..=9999).contains(&time.to_utc().year()), "{time}");
+                    for milliseconds in [milliseconds_from(time), milliseconds_after(time)] {
+                        assert!((0..=LAST_MILLISECOND).contains(&milliseconds.into()), "{time}");
+                    }
+                }
+            }
+        }
     }
 }

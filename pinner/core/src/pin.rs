@@ -201,4 +201,20 @@ mod tests {
         assert_eq!(fold_case("ΟΔΟΣ"), fold_case("οδος"));
         assert_ne!(fold_case("a"), fold_case("b"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_pin_is_too_odd_to_be_judged(
+            name in proptest::option::of("(?s).{0,300}"),
+            origins in proptest::option::of(proptest::collection::vec("(?s).{0,40}", 0..30)),
+            key in "anchorage_(replication|expires)|(?s).{0,10}",
+            value in "(?s).{0,20}|[0-9+-]{0,25}[smhdü]?",
+        ) {
+            let meta = Some(Meta::from([(key, value)]));
+            let raw = RawPin { name: name.clone(), origins, meta: meta.clone(), ..raw() };
+            if let Ok(pin) = NewPin::parse(raw) {
+                assert_eq!((pin.name, pin.meta), (name, meta));
+            }
+        }
+    }
 }

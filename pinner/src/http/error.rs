@@ -44,7 +44,7 @@ pub enum ApiError {
     #[error("the request's body is larger than 1 MiB")]
     TooLarge,
     /// Nothing came for too long.
-    #[error("nothing came for 60 s in the middle of the request's body; send it again without pauses")]
+    #[error("the request's body came too slowly or not at all; send it again without pauses")]
     TooSlow,
     /// Not now.
     #[error("{0}")]

@@ -7,6 +7,7 @@
 
 mod stage;
 
+mod bad_input;
 mod belt;
 mod bulk;
 mod cors;

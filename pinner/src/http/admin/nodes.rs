@@ -272,10 +272,8 @@ async fn verb(
     body: Body,
     scheduling: &str,
 ) -> Result<web::Json<Node>, ApiError> {
-    let reason = match &body {
-        Ok(bytes) if bytes.is_empty() => None,
-        _ => json::<Option<ReasonRequest>>(body)?.and_then(|request| request.reason),
-    };
+    let reason =
+        if body.is_empty() { None } else { json::<Option<ReasonRequest>>(body)?.and_then(|request| request.reason) };
     let request = SchedulingRequest { scheduling: scheduling.to_owned(), request_token: None, reason };
     set(service, name.into_inner(), request).await
 }

@@ -168,6 +168,14 @@ impl Pinner {
         nix::sys::signal::kill(Pid::from_raw(pid as i32), signal).expect("it is ours");
     }
 
+    /// The most memory that it ever held, in bytes.
+    pub(crate) fn peak_memory(&self) -> usize {
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.child.id().expect("it has not ended"))).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        peak.expect("Linux says so").parse::<usize>().unwrap() * 1024
+    }
+
     /// Waits for its end.
     pub(crate) async fn ended(&mut self, within: Duration) -> ExitStatus {
         let pid = self.child.id();
