@@ -11,7 +11,7 @@ create function claim(
 )
 returns table (
     content bytea, job bigint, generation bigint, lane text, attempts integer, age_seconds double precision,
-    turn bigint, unpin_begun boolean
+    turn bigint, unpin_begun boolean, origins text[]
 )
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
@@ -63,7 +63,17 @@ begin
     returning p.content, p.job, p.generation, due.lane, p.attempts,
         extract(epoch from now() - p.placed)::double precision,
         case when due.ordered then p.turn end,
-        p.unpin_begun;
+        p.unpin_begun,
+        -- Hints for whoever fetches it: of the newest pins that name any.
+        case when due.lane <> 'unpin' then array(
+            select distinct unnest(named.origins)
+            from (
+                select pins.origins from public.pins
+                where pins.content = p.content and pins.origins <> '{}'
+                order by pins.created desc limit 10
+            ) named
+            limit 20
+        ) else '{}' end;
 end
 $$;
 
@@ -373,20 +383,6 @@ begin
 end
 $$;
 
--- Origins of the pins that hold a content, newest first: hints for whoever fetches it.
-create function origins_of(content_key bytea) returns text[]
-language sql stable security definer set search_path = pg_catalog, public, pg_temp
-as $$
-    select coalesce(array_agg(distinct origin), '{}')
-    from (
-        select unnest(origins) as origin from (
-            select origins from public.pins
-            where content = content_key and cardinality(origins) > 0
-            order by created desc limit 10
-        ) newest limit 20
-    ) hints
-$$;
-
 revoke all on function
     claim(uuid, integer, integer, integer, integer, interval), hand_back(uuid), expire_leases(uuid),
     held_jobs(uuid, bytea[], bigint[], bigint[]), charge(bytea[], bigint[]),
@@ -396,7 +392,7 @@ revoke all on function
     release_jobs(uuid, bytea[], bigint[], bigint[], double precision[]),
     finish_unpins(uuid, bytea[], bigint[], bigint[]), may_unpin(uuid, bytea, bigint),
     fail_overdue(uuid, interval, integer), keep_until(bytea, bytea), release_kept(uuid), expire_pins(integer),
-    short_of_copies(bytea, integer), add_copies(bytea, integer, uuid[]), origins_of(bytea)
+    short_of_copies(bytea, integer), add_copies(bytea, integer, uuid[])
 from public;
 grant execute on function
     claim(uuid, integer, integer, integer, integer, interval), hand_back(uuid), expire_leases(uuid),
@@ -407,6 +403,6 @@ grant execute on function
     release_jobs(uuid, bytea[], bigint[], bigint[], double precision[]),
     finish_unpins(uuid, bytea[], bigint[], bigint[]), may_unpin(uuid, bytea, bigint),
     fail_overdue(uuid, interval, integer), release_kept(uuid), expire_pins(integer),
-    short_of_copies(bytea, integer), add_copies(bytea, integer, uuid[]), origins_of(bytea)
+    short_of_copies(bytea, integer), add_copies(bytea, integer, uuid[])
 to anchorage_worker;
 grant execute on function keep_until(bytea, bytea) to anchorage_api;

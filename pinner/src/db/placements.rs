@@ -23,6 +23,8 @@ pub struct Job {
     pub turn: Option<i64>,
     /// Whether Kubo may once have been told to let the content go, and may yet do it.
     pub unpin_begun: bool,
+    /// Peers that clients named as having the content.
+    pub origins: Vec<String>,
 }
 
 /// Which slots a job takes.
@@ -86,6 +88,7 @@ pub async fn claim(tx: &mut WorkerTx, node: NodeId, room: Room, lease: Duration)
         age_seconds: f64,
         turn: Option<i64>,
         unpin_begun: bool,
+        origins: Vec<String>,
     }
     let count = |slots: usize| i32::try_from(slots).unwrap_or(i32::MAX);
     let claimed: Vec<Claimed> = sqlx::query_as("select * from claim($1, $2, $3, $4, $5, $6)")
@@ -111,6 +114,7 @@ pub async fn claim(tx: &mut WorkerTx, node: NodeId, room: Room, lease: Duration)
                 age: Duration::from_secs_f64(row.age_seconds.max(0.0)),
                 turn: row.turn,
                 unpin_begun: row.unpin_begun,
+                origins: row.origins,
             })
         })
         .collect()
@@ -286,11 +290,6 @@ pub async fn may_unpin(tx: &mut WorkerTx, node: NodeId, ticket: &Ticket) -> sqlx
         .bind(ticket.generation)
         .fetch_one(&mut **tx)
         .await
-}
-
-/// Peers that clients named as having the content.
-pub async fn origins(tx: &mut WorkerTx, content: &ContentKey) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar("select origins_of($1)").bind(content.as_bytes()).fetch_one(&mut **tx).await
 }
 
 /// A content on fewer nodes than wanted.

@@ -1,8 +1,7 @@
 //! Connecting to the origins that clients named: a hint that helps and never hurts.
 
 use super::Worker;
-use crate::db::placements;
-use pinner_core::{address::Target, content::ContentKey};
+use pinner_core::address::Target;
 use std::time::Duration;
 
 /// The most origins dialled for one content.
@@ -12,15 +11,8 @@ const WAIT: Duration = Duration::from_secs(2);
 /// How long one dial may go on in the background.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Dials the origins of a content that the network's rule allows, each name resolved once and checked after.
-pub(super) async fn origins(worker: &Worker, content: &ContentKey) {
-    let origins = match read(worker, content).await {
-        Ok(origins) => origins,
-        Err(error) => {
-            tracing::warn!(%error, "cannot read origins; fetching without");
-            return;
-        }
-    };
+/// Dials those origins that the network's rule allows, each name resolved once and checked after.
+pub(super) async fn dial(worker: &Worker, origins: &[String]) {
     let targets: Vec<_> = origins.iter().filter_map(|origin| Target::parse(origin)).take(ORIGINS_MAX).collect();
     if targets.is_empty() {
         return;
@@ -44,11 +36,4 @@ pub(super) async fn origins(worker: &Worker, content: &ContentKey) {
     });
     // Whoever is slower than this goes on in the background.
     drop(tokio::time::timeout(WAIT, futures::future::join_all(dials)).await);
-}
-
-async fn read(worker: &Worker, content: &ContentKey) -> sqlx::Result<Vec<String>> {
-    let mut tx = worker.db.worker().await?;
-    let origins = placements::origins(&mut tx, content).await?;
-    tx.commit().await?;
-    Ok(origins)
 }

@@ -71,7 +71,7 @@ async fn attempt(running: &Running, slot: &Slot, job: &Job, reported: &Reported)
         Ok(false) => {}
         Err(error) => return from_kubo(error),
     }
-    dial::origins(worker, &job.ticket.content).await;
+    dial::dial(worker, &job.origins).await;
     fetch(worker, slot, job, reported).await
 }
 

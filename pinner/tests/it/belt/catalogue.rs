@@ -80,9 +80,10 @@ const RULES: &[Rule] = &[
         known: &[],
     },
     Rule {
+        // A body that was bound when it was made looks nothing up.
         wrong: "a function whose search path is not pinned",
         facts: "select proname || ': ' || coalesce(array_to_string(proconfig, ', '), '') from pg_proc
-            where pronamespace = 'public'::regnamespace and not coalesce(
+            where pronamespace = 'public'::regnamespace and prosqlbody is null and not coalesce(
                 proconfig && '{\"search_path=pg_catalog, public, pg_temp\",\"search_path=pg_catalog, pg_temp\"}', false
             )",
         known: &[],

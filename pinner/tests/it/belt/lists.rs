@@ -55,7 +55,6 @@ pub(super) const DEFINERS: &[Known] = &[
     ("lock_contents for anchorage_api", GUARDED),
     ("may_unpin for anchorage_worker", WORK),
     ("note_bytes for nobody", INNER),
-    ("origins_of for anchorage_worker", WORK),
     ("pin_progress for anchorage_api", GUARDED),
     ("place_pins for anchorage_api", GUARDED),
     ("release_jobs for anchorage_worker", WORK),
