@@ -169,6 +169,9 @@ $$;
 -- failed or was about to be unpinned, fills up from the candidates of each pin (`width` for each, best first, none
 -- for no more) to its copies, settles, and notes in the orgs how far their times and turns went. A pin of a content
 -- that `placed` says to be placed already is only settled.
+--
+-- Pins are looked up id by id, here and below: what a lateral join with "offset 0" does whatever the statistics say.
+-- Plans are kept for as long as a connection lives, and one made while the table was small walks all of it.
 create function place_pins(pin_ids uuid[], candidates uuid[], width integer, placed boolean) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
@@ -178,7 +181,8 @@ declare
     known bytea[];
 begin
     select array_agg(distinct p.content) into contents
-    from unnest(pin_ids) as asked (id) join public.pins p on p.id = asked.id
+    from unnest(pin_ids) as asked (id)
+    cross join lateral (select from_id.* from public.pins from_id where from_id.id = asked.id offset 0) p
     where p.org_id = any (orgs);
     select array_agg(distinct p.content) into known from public.placements p where p.content = any (contents);
 
@@ -187,11 +191,11 @@ begin
         with turns as (
             select p.content, p.node_id, min(greatest(o.turn, n.turn) + asked.n) as turn
             from unnest(pin_ids) with ordinality as asked (id, n)
-            join public.pins on pins.id = asked.id and pins.org_id = any (orgs)
+            cross join lateral (select from_id.* from public.pins from_id where from_id.id = asked.id offset 0) pins
             join public.orgs o on o.id = pins.org_id
             join public.placements p on p.content = pins.content
             join public.nodes n on n.id = p.node_id
-            where p.status in ('failed', 'unpinning', 'queued')
+            where p.status in ('failed', 'unpinning', 'queued') and pins.org_id = any (orgs)
             group by p.content, p.node_id
         )
         update public.placements p
@@ -214,7 +218,7 @@ begin
             row_number() over (partition by pins.org_id order by n) as place,
             (select count(*) from public.placements p where p.content = pins.content) as copies_before
         from unnest(pin_ids) with ordinality as a (id, n)
-        join public.pins on pins.id = a.id
+        cross join lateral (select from_id.* from public.pins from_id where from_id.id = a.id offset 0) pins
         where pins.org_id = any (orgs)
     ), chosen as (
         select content, node_id, min(turn) as turn, org_id
@@ -227,9 +231,9 @@ begin
             cross join lateral unnest(candidates[(asked.n - 1) * width + 1:asked.n * width])
                 with ordinality as c (node_id, rank)
             join public.nodes node on node.id = c.node_id and node.scheduling = 'Active'
-            where not placed and asked.copies > asked.copies_before and not exists (
-                select from public.placements p where p.content = asked.content and p.node_id = c.node_id
-            )
+            where not placed and asked.copies > asked.copies_before and (
+                select count(*) from public.placements p where p.content = asked.content and p.node_id = c.node_id
+            ) = 0
         ) ranked
         where nth <= missing
         group by content, node_id, org_id
@@ -240,9 +244,10 @@ begin
     update public.orgs o
     set last_pin_created = last.created, turn = greatest(o.turn, last.turn)
     from (
-        select org_id, max(created) as created,
-            (select max(turn) from chosen where chosen.org_id = asked.org_id) as turn
-        from asked group by org_id
+        select org_id, max(created) as created, max(given.turn) as turn
+        from asked
+        left join (select c.org_id, max(c.turn) as turn from chosen c group by c.org_id) given using (org_id)
+        group by org_id
     ) last
     where o.id = last.org_id;
 
@@ -252,7 +257,8 @@ begin
         select w.content, (select count(*) from public.placements p where p.content = w.content) < w.copies as is_short
         from (
             select pins.content, max(pins.copies_max) as copies
-            from unnest(pin_ids) as a (id) join public.pins on pins.id = a.id
+            from unnest(pin_ids) as a (id)
+            cross join lateral (select from_id.* from public.pins from_id where from_id.id = a.id offset 0) pins
             where pins.org_id = any (orgs)
             group by pins.content
         ) w
@@ -276,8 +282,9 @@ begin
     return query
         select distinct on (p.node_id) p.node_id, p.job, p.generation
         from unnest(pin_ids) as a (id)
-        join public.pins on pins.id = a.id and pins.org_id = any (orgs)
+        cross join lateral (select from_id.* from public.pins from_id where from_id.id = a.id offset 0) pins
         join public.placements p on p.content = pins.content and p.status = 'queued'
+        where pins.org_id = any (orgs)
         -- The newest: an older one was told of before, and a message that was sent once is not sent again.
         order by p.node_id, p.placed desc, p.job desc;
 end
