@@ -10,7 +10,7 @@ use crate::stage::{
     database::Database,
     fake_kubo::FakeKubo,
     pinner::{Pinner, Setup},
-    wait::{SOON, until},
+    truth,
 };
 use sqlx::PgPool;
 
@@ -42,15 +42,6 @@ impl Scene {
         assert_eq!(self.org.get("/pins").await.status, 200);
         let rows: i64 = sqlx::query_scalar("select count(*) from pins").fetch_one(&self.database).await.unwrap();
         assert_eq!(rows, acknowledged as i64 + 1, "acknowledged pins and rows");
-        until("no connection is left inside a transaction", SOON, async || {
-            let open: i64 = sqlx::query_scalar(
-                "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'",
-            )
-            .fetch_one(&self.database)
-            .await
-            .unwrap();
-            (open == 0).then_some(())
-        })
-        .await;
+        truth::wait_for_no_open_transaction(&self.database).await;
     }
 }

@@ -45,6 +45,33 @@ fn pins(many: usize) -> String {
 }
 
 #[tokio::test]
+async fn a_pin_that_no_longer_matches_the_filter_when_its_turn_comes_stays() {
+    let (database, kubo, pinner) = pinner().await;
+    let admin = database.pool("postgres");
+    let org = pinner.org("acme").await;
+    kubo.set_present(false);
+    let [stays, goes] = [org.pin(&cids::fresh()).await, org.pin(&cids::fresh()).await];
+    // Whoever holds the contents' locks decides when the deletion, which has chosen its pins by then, goes on.
+    let mut holder = admin.begin().await.unwrap();
+    sqlx::query("select from contents for no key update").execute(&mut *holder).await.unwrap();
+    let filter = json!({"filter": {"status": "queued,pinning"}});
+    let deletion = tokio::spawn(async move { (org.post("/api/v1/pins/delete", &filter).await.expect(200), org) });
+    until("the deletion waits for the lock", SOON, async || {
+        let query = "select exists (select from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock' and query like '%lock_contents%')";
+        sqlx::query_scalar::<_, bool>(query).fetch_one(&admin).await.unwrap().then_some(())
+    })
+    .await;
+    let pinned = "update pins set status = 'pinned' where created = (select min(created) from pins)";
+    assert_eq!(sqlx::query(pinned).execute(&mut *holder).await.unwrap().rows_affected(), 1);
+    holder.commit().await.unwrap();
+    let (answer, org) = deletion.await.unwrap();
+    assert_eq!(answer["deleted"], 1);
+    assert_eq!(org.get(&format!("/pins/{stays}")).await.status, 200);
+    assert_eq!(org.get(&format!("/pins/{goes}")).await.status, 404);
+}
+
+#[tokio::test]
 async fn pins_are_deleted_by_id_and_what_is_not_the_orgs_is_not_found() {
     let (database, _kubo, pinner) = pinner().await;
     let [org, other] = [pinner.org("acme").await, pinner.org("other").await];
@@ -329,16 +356,7 @@ async fn of_an_import_whose_client_hangs_up_what_was_answered_is_stored_and_half
     for id in &acknowledged {
         assert_eq!(org.get(&format!("/pins/{id}")).await.status, 200, "{id} was acknowledged and is not there");
     }
-    until("no connection is left inside a transaction", SOON, async || {
-        let open: i64 = sqlx::query_scalar(
-            "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'",
-        )
-        .fetch_one(&admin)
-        .await
-        .unwrap();
-        (open == 0).then_some(())
-    })
-    .await;
+    truth::wait_for_no_open_transaction(&admin).await;
     truth::wait_for_rest(&admin, Duration::from_secs(60)).await;
     assert_eq!(org.get("/pins?name=cut").await.expect(200)["count"], 0);
 }

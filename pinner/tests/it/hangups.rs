@@ -5,15 +5,7 @@
 mod history;
 mod wire;
 
-use crate::stage::{
-    cids,
-    client::ALL,
-    database::Database,
-    fake_kubo::FakeKubo,
-    pinner::Setup,
-    truth,
-    wait::{SOON, until},
-};
+use crate::stage::{cids, client::ALL, database::Database, fake_kubo::FakeKubo, pinner::Setup, truth, wait::SOON};
 use futures::future::join_all;
 use history::History;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -120,16 +112,7 @@ async fn of_requests_cut_at_random_moments_every_acknowledged_one_is_stored_and_
     );
     assert!(answered > requests / 4 && answered < requests, "too few or too many were cut: this proves nothing");
     assert!(total > held, "none was cut after it was accepted: this proves little");
-    until("no connection is left inside a transaction", SOON, async || {
-        let open: i64 = sqlx::query_scalar(
-            "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'",
-        )
-        .fetch_one(&admin)
-        .await
-        .unwrap();
-        (open == 0).then_some(())
-    })
-    .await;
+    truth::wait_for_no_open_transaction(&admin).await;
     truth::wait_for_rest(&admin, SOON + Duration::from_millis(requests * 5)).await;
     for (org, token) in tokens.iter().enumerate() {
         let counted = pinner.admin().with_token(token).count(ALL).await;

@@ -12,7 +12,7 @@ use crate::{
     service::Service,
 };
 use actix_web::web;
-use pinner_core::{Invalid, filter::Filter, id::PinId};
+use pinner_core::{Invalid, filter::Filter, id::PinId, pin::Status};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, sync::Arc};
@@ -59,7 +59,7 @@ pub async fn delete(service: web::Data<Service>, writer: Writer, body: Body) -> 
         match wish {
             Wish::Ids(ids) => {
                 let known: Vec<PinId> = ids.values().copied().flatten().collect();
-                let deleted = accept::bulk::delete(&work, writer.org, &known).await?;
+                let deleted = accept::bulk::delete(&work, writer.org, &known, &Status::ALL.into()).await?;
                 let is_gone = |id: &Option<PinId>| id.is_some_and(|id| deleted.contains(&id));
                 let not_found = ids.into_iter().filter(|(_, id)| !is_gone(id)).map(|(text, _)| text).collect();
                 Ok(web::Json(Deleted { deleted: deleted.len(), not_found, more: false }))
@@ -68,7 +68,7 @@ pub async fn delete(service: web::Data<Service>, writer: Writer, body: Body) -> 
                 let page = pins::list(&work.db, writer.org, &filter).await?;
                 let more = page.count > page.rows.len() as i64;
                 let ids: Vec<PinId> = page.rows.iter().map(|(row, _)| PinId::from_uuid(row.id)).collect();
-                let deleted = accept::bulk::delete(&work, writer.org, &ids).await?.len();
+                let deleted = accept::bulk::delete(&work, writer.org, &ids, &filter.statuses).await?.len();
                 Ok(web::Json(Deleted { deleted, not_found: vec![], more }))
             }
         }

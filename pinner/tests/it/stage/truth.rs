@@ -1,6 +1,6 @@
 //! What must hold in the database whatever happened, asked of the tables themselves.
 
-use super::wait::until;
+use super::wait::{SOON, until};
 use sqlx::PgPool;
 use std::{collections::BTreeSet, time::Duration};
 
@@ -79,4 +79,18 @@ pub(crate) async fn contents(admin: &PgPool) -> BTreeSet<String> {
         .await
         .expect("a well-formed query");
     held.into_iter().collect()
+}
+
+/// Waits until no connection to the database is left inside a transaction that nobody works on.
+pub(crate) async fn wait_for_no_open_transaction(admin: &PgPool) {
+    until("no connection is left inside a transaction", SOON, async || {
+        let open: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'",
+        )
+        .fetch_one(admin)
+        .await
+        .expect("the database answers");
+        (open == 0).then_some(())
+    })
+    .await;
 }
