@@ -58,49 +58,74 @@ create policy tenant on org_usage to anchorage_api
 grant select on org_usage to anchorage_api;
 
 -- One statement must not both insert and delete pins: each trigger would see what the other one's rows did.
+--
+-- Plans of what has no parameters are kept from the first call on, when tables may have been small. So other tables' rows
+-- are looked up key by key (a lateral join with "offset 0", or a subquery in an expression), and changed by where they
+-- are.
 create function count_pins() returns trigger
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp
 as $$
+declare
+    sized bytea[];
+    sizes bigint[];
+    places tid[];
+    counts bigint[];
+    dropped bytea[];
 begin
     if tg_op = 'INSERT' then
-        insert into public.contents as c (key, refs)
-        select content, count(*) from added group by content order by content
-        on conflict (key) do update set refs = c.refs + excluded.refs;
-        insert into public.count_changes (org_id, status, bucket, pins)
-        select org_id, status, (extract(epoch from created) * 1000)::bigint >> 13, count(*) from added group by 1, 2, 3;
+        with held as (
+            insert into public.contents as c (key, refs)
+            select content, count(*) from added group by content order by content
+            on conflict (key) do update set refs = c.refs + excluded.refs
+            returning c.key, c.bytes
+        ), counted as (
+            insert into public.count_changes (org_id, status, bucket, pins)
+            select org_id, status, (extract(epoch from created) * 1000)::bigint >> 13, count(*) from added group by 1, 2, 3
+        )
+        select array_agg(held.key), array_agg(held.bytes) into sized, sizes from held where held.bytes > 0;
         -- The org's first pins of a content whose size is known. The content is locked by now, so no other
-        -- transaction decides on the same.
-        insert into public.count_changes (org_id, bytes)
-        select a.org_id, sum(c.bytes)
-        from (select org_id, content, count(*) as n from added where refused is null group by 1, 2) a
-        join public.contents c on c.key = a.content and c.bytes > 0
-        where (
-            select count(*) from (
-                select from public.pins p
-                where p.content = a.content and p.org_id = a.org_id and p.refused is null
-                limit a.n + 1
-            ) held
-        ) <= a.n
-        group by a.org_id;
+        -- transaction decides on the same; and a statement of its own sees what the last one that did has done.
+        if sized is not null then
+            insert into public.count_changes (org_id, bytes)
+            select a.org_id, sum(c.bytes)
+            from unnest(sized, sizes) as c (key, bytes)
+            join (select org_id, content, count(*) as n from added where refused is null group by 1, 2) a on a.content = c.key
+            where (
+                select count(*) from (
+                    select from public.pins p
+                    where p.content = a.content and p.org_id = a.org_id and p.refused is null
+                    limit a.n + 1
+                ) held
+            ) <= a.n
+            group by a.org_id;
+        end if;
     elsif tg_op = 'DELETE' then
         -- Whoever deletes has locked the contents already, by lock_contents.
-        update public.contents c set refs = c.refs - r.n
+        select array_agg(c.ctid), array_agg(r.n) into places, counts
         from (select content, count(*) as n from removed group by content) r
-        where c.key = r.content;
-        update public.placements p
-        set status = 'unpinning', generation = p.generation + 1, lease_until = null, attempts = 0,
-            placed = now(), next_attempt = now(), error = null
-        from (select distinct content from removed) r join public.contents c on c.key = r.content
-        where p.content = c.key and c.refs = 0 and p.status <> 'unpinning';
+        cross join lateral (select contents.ctid from public.contents where contents.key = r.content offset 0) c;
+        with held as (
+            update public.contents c set refs = c.refs - counts[array_position(places, c.ctid)]
+            where c.ctid = any (places)
+            returning c.key, c.refs
+        )
+        select array_agg(held.key) into dropped from held where held.refs = 0;
+        if dropped is not null then
+            update public.placements
+            set status = 'unpinning', generation = generation + 1, lease_until = null, attempts = 0,
+                placed = now(), next_attempt = now(), error = null
+            where content = any (dropped) and status <> 'unpinning';
+        end if;
         insert into public.count_changes (org_id, status, bucket, pins)
         select org_id, status, (extract(epoch from created) * 1000)::bigint >> 13, -count(*) from removed group by 1, 2, 3;
         insert into public.count_changes (org_id, bytes)
         select r.org_id, -sum(c.bytes)
         from (select distinct org_id, content from removed where refused is null) r
-        join public.contents c on c.key = r.content and c.bytes > 0
-        where not exists (
-            select from public.pins p where p.content = r.content and p.org_id = r.org_id and p.refused is null
-        )
+        cross join lateral (select contents.bytes from public.contents where contents.key = r.content offset 0) c
+        where c.bytes > 0 and (
+            select true from public.pins p
+            where p.content = r.content and p.org_id = r.org_id and p.refused is null limit 1
+        ) is null
         group by r.org_id;
     else
         insert into public.count_changes (org_id, status, bucket, pins)
@@ -112,18 +137,21 @@ begin
         ) changes
         group by 1, 2, 3 having sum(n) <> 0;
         -- Pins that were refused just now, their org's last ones that held the content. Whoever refuses has locked it.
-        insert into public.count_changes (org_id, bytes)
-        select r.org_id, -sum(c.bytes)
-        from (
-            select distinct after.org_id, after.content
-            from added after join removed before on before.id = after.id
-            where before.refused is null and after.refused is not null
-        ) r
-        join public.contents c on c.key = r.content and c.bytes > 0
-        where not exists (
-            select from public.pins p where p.content = r.content and p.org_id = r.org_id and p.refused is null
-        )
-        group by r.org_id;
+        if exists (select from added where refused is not null) then
+            insert into public.count_changes (org_id, bytes)
+            select r.org_id, -sum(c.bytes)
+            from (
+                select distinct after.org_id, after.content
+                from added after join removed before on before.id = after.id
+                where before.refused is null and after.refused is not null
+            ) r
+            cross join lateral (select contents.bytes from public.contents where contents.key = r.content offset 0) c
+            where c.bytes > 0 and (
+                select true from public.pins p
+                where p.content = r.content and p.org_id = r.org_id and p.refused is null limit 1
+            ) is null
+            group by r.org_id;
+        end if;
     end if;
     return null;
 end
@@ -135,21 +163,35 @@ create trigger count_deleted after delete on pins
 create trigger count_updated after update on pins
     referencing old table as removed new table as added for each statement execute function count_pins();
 
--- A node reports that a content has (so far) this many bytes. Every org that holds it is charged for what it grew.
--- The content must be locked.
-create function note_bytes(content_key bytea, byte_count bigint) returns void
+-- A node reports that contents have (so far) this many bytes. Every org that holds one is charged for what it grew.
+-- The contents must be locked.
+create function note_bytes(keys bytea[], byte_counts bigint[]) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
 declare
-    known bigint;
+    grown bytea[];
+    places tid[];
+    known bigint[];
+    sizes bigint[];
 begin
-    select bytes into known from public.contents where key = content_key;
-    if known >= byte_count or known is null then
+    select array_agg(r.key), array_agg(c.ctid), array_agg(c.bytes), array_agg(r.bytes)
+    into grown, places, known, sizes
+    from (select u.key, max(u.bytes) as bytes from unnest(keys, byte_counts) as u (key, bytes) group by u.key) r
+    cross join lateral (
+        select contents.ctid, contents.bytes from public.contents where contents.key = r.key offset 0
+    ) c
+    where c.bytes < r.bytes;
+    if grown is null then
         return;
     end if;
-    update public.contents set bytes = byte_count where key = content_key;
+    update public.contents c set bytes = sizes[array_position(places, c.ctid)] where c.ctid = any (places);
     insert into public.count_changes (org_id, bytes)
-    select distinct org_id, byte_count - known from public.pins where content = content_key and refused is null;
+    select p.org_id, sum(g.size - g.known)
+    from unnest(grown, known, sizes) as g (key, known, size)
+    cross join lateral (
+        select distinct pins.org_id from public.pins where pins.content = g.key and pins.refused is null offset 0
+    ) p
+    group by p.org_id;
 end
 $$;
 
@@ -157,6 +199,7 @@ $$;
 -- for any other there is nothing to do.
 create function fold_counts(max_rows integer) returns bigint
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
+    set enable_seqscan = on set plan_cache_mode = force_custom_plan
 as $$
 declare
     folded bigint;
@@ -196,5 +239,5 @@ begin
 end
 $$;
 
-revoke all on function count_pins(), note_bytes(bytea, bigint), fold_counts(integer) from public;
+revoke all on function count_pins(), note_bytes(bytea[], bigint[]), fold_counts(integer) from public;
 grant execute on function fold_counts(integer) to anchorage_worker;

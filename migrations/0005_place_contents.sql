@@ -28,33 +28,41 @@ $$;
 create function settle(keys bytea[]) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
+declare
+    change record;
 begin
-    with placed as materialized (
-        select
-            k.key,
-            count(*) filter (where p.status = 'pinned') as pinned,
-            count(*) filter (where p.status = 'pinning' or (p.status = 'queued' and p.attempts > 0)) as tried,
-            count(*) filter (where p.status in ('queued', 'pinning')) as open,
-            count(p.content) as total
-        from unnest(keys) as k (key)
-        left join public.placements p on p.content = k.key and p.status <> 'unpinning'
-        group by k.key
-    ), settled as (
-        select pins.id, case
-            when pins.refused is not null then 'failed'
-            when placed.pinned >= pins.copies_min or pins.status = 'pinned' then 'pinned'
-            when placed.total = 0 then 'queued'
-            when placed.open = 0 and placed.total >= pins.copies_min then 'failed'
-            when placed.tried > 0 or placed.pinned > 0 then 'pinning'
-            else 'queued'
-        end::public.pin_status as status
-        from public.pins join placed on pins.content = placed.key
-        -- So that the index leads, whatever is believed of the number of keys.
-        where pins.content = any (keys)
-    )
-    update public.pins set status = settled.status
-    from settled
-    where pins.id = settled.id and pins.status <> settled.status;
+    for change in
+        select settled.status, array_agg(settled.place) as places
+        from (
+            select pin.ctid as place, pin.status as before, case
+                when pin.refused is not null then 'failed'
+                when placed.pinned >= pin.copies_min or pin.status = 'pinned' then 'pinned'
+                when placed.total = 0 then 'queued'
+                when placed.open = 0 and placed.total >= pin.copies_min then 'failed'
+                when placed.tried > 0 or placed.pinned > 0 then 'pinning'
+                else 'queued'
+            end::public.pin_status as status
+            from unnest(keys) as k (key)
+            cross join lateral (
+                select
+                    count(*) filter (where p.status = 'pinned') as pinned,
+                    count(*) filter (where p.status = 'pinning' or (p.status = 'queued' and p.attempts > 0)) as tried,
+                    count(*) filter (where p.status in ('queued', 'pinning')) as open,
+                    count(*) as total
+                from public.placements p where p.content = k.key and p.status <> 'unpinning'
+                offset 0
+            ) placed
+            cross join lateral (
+                select pins.ctid, pins.status, pins.refused, pins.copies_min from public.pins
+                where pins.content = k.key
+                offset 0
+            ) pin
+        ) settled
+        where settled.status <> settled.before
+        group by settled.status
+    loop
+        update public.pins set status = change.status where ctid = any (change.places);
+    end loop;
 end
 $$;
 
@@ -165,135 +173,183 @@ begin
 end
 $$;
 
--- Places the contents of pins that this transaction has inserted, `times` being what admit() gave: revives what had
--- failed or was about to be unpinned, fills up from the candidates of each pin (`width` for each, best first, none
--- for no more) to its copies, settles, and notes in the orgs how far their times and turns went. A pin of a content
--- that `placed` says to be placed already is only settled.
+-- Places the contents of pins that this transaction has inserted: revives what had failed or was about to be unpinned,
+-- fills up from the candidates of each pin (`width` for each, best first, none for no more) to its copies, settles, and
+-- notes in the orgs how far their times and turns went. A pin of a content that `placed` says to be placed already is
+-- only settled. Gives a row for each pin, by its place in `pin_ids`, with how far it is; and one without `n` for each
+-- node that has work by this.
 --
--- Pins are looked up id by id, here and below: what a lateral join with "offset 0" does whatever the statistics say.
--- Plans are kept for as long as a connection lives, and one made while the table was small walks all of it.
-create function place_pins(pin_ids uuid[], candidates uuid[], width integer, placed boolean) returns void
+-- Rows are looked up key by key, here and below: what a lateral join with "offset 0" and a subquery in an expression do
+-- whatever the statistics say. Plans are kept for as long as a connection lives, and one made while a table was small
+-- walks all of it.
+create function place_pins(pin_ids uuid[], candidates uuid[], width integer, placed boolean)
+returns table (
+    n bigint, status text, nodes uuid[], copies bigint, pinned bigint, attempts integer, blocks bigint, bytes bigint,
+    next_attempt timestamptz, error text, reason text, expires timestamptz, refused text,
+    node_id uuid, job bigint, generation bigint
+)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
-as $$
-declare
-    orgs uuid[] := public.current_orgs();
-    contents bytea[];
-    known bytea[];
-begin
-    select array_agg(distinct p.content) into contents
-    from unnest(pin_ids) as asked (id)
-    cross join lateral (select from_id.* from public.pins from_id where from_id.id = asked.id offset 0) p
-    where p.org_id = any (orgs);
-    select array_agg(distinct p.content) into known from public.placements p where p.content = any (contents);
-
-    if known is not null and not placed then
-        -- A row for each content and node with the turn that the first pin to ask for it gives.
-        with turns as (
-            select p.content, p.node_id, min(greatest(o.turn, n.turn) + asked.n) as turn
-            from unnest(pin_ids) with ordinality as asked (id, n)
-            cross join lateral (select from_id.* from public.pins from_id where from_id.id = asked.id offset 0) pins
-            join public.orgs o on o.id = pins.org_id
-            join public.placements p on p.content = pins.content
-            join public.nodes n on n.id = p.node_id
-            where p.status in ('failed', 'unpinning', 'queued') and pins.org_id = any (orgs)
-            group by p.content, p.node_id
-        )
-        update public.placements p
-        set status = 'queued', turn = case p.status when 'queued' then least(p.turn, turns.turn) else turns.turn end,
-            generation = case p.status when 'queued' then p.generation else p.generation + 1 end,
-            lease_until = case p.status when 'queued' then p.lease_until end,
-            attempts = case p.status when 'queued' then p.attempts else 0 end,
-            placed = case p.status when 'queued' then p.placed else now() end,
-            next_attempt = case p.status when 'queued' then p.next_attempt else now() end,
-            error = case p.status when 'queued' then p.error end,
-            reason = case p.status when 'queued' then p.reason end,
-            after = null
-        from turns
-        where p.content = turns.content and p.node_id = turns.node_id
-            and (p.status <> 'queued' or (p.attempts = 0 and p.turn > turns.turn));
-    end if;
-
-    with asked as (
-        select pins.org_id, pins.content, pins.copies_max as copies, pins.created, n,
-            row_number() over (partition by pins.org_id order by n) as place,
-            (select count(*) from public.placements p where p.content = pins.content) as copies_before
-        from unnest(pin_ids) with ordinality as a (id, n)
-        cross join lateral (select from_id.* from public.pins from_id where from_id.id = a.id offset 0) pins
-        where pins.org_id = any (orgs)
-    ), chosen as (
-        select content, node_id, min(turn) as turn, org_id
-        from (
-            select asked.content, c.node_id, asked.org_id, asked.copies - asked.copies_before as missing,
-                greatest(o.turn, node.turn) + asked.place as turn,
-                row_number() over (partition by asked.n order by c.rank) as nth
-            from asked
-            join public.orgs o on o.id = asked.org_id
-            cross join lateral unnest(candidates[(asked.n - 1) * width + 1:asked.n * width])
-                with ordinality as c (node_id, rank)
-            join public.nodes node on node.id = c.node_id and node.scheduling = 'Active'
-            where not placed and asked.copies > asked.copies_before and (
-                select count(*) from public.placements p where p.content = asked.content and p.node_id = c.node_id
-            ) = 0
-        ) ranked
-        where nth <= missing
-        group by content, node_id, org_id
-    ), inserted as (
-        insert into public.placements (content, node_id, turn)
-        select content, node_id, min(turn) from chosen group by content, node_id
-    )
-    update public.orgs o
-    set last_pin_created = last.created, turn = greatest(o.turn, last.turn)
-    from (
-        select org_id, max(created) as created, max(given.turn) as turn
-        from asked
-        left join (select c.org_id, max(c.turn) as turn from chosen c group by c.org_id) given using (org_id)
-        group by org_id
-    ) last
-    where o.id = last.org_id;
-
-    -- Few contents: new ones that found fewer nodes than they want, and known ones, of which more may be wanted now.
-    update public.contents c set short = s.is_short
-    from (
-        select w.content, (select count(*) from public.placements p where p.content = w.content) < w.copies as is_short
-        from (
-            select pins.content, max(pins.copies_max) as copies
-            from unnest(pin_ids) as a (id)
-            cross join lateral (select from_id.* from public.pins from_id where from_id.id = a.id offset 0) pins
-            where pins.org_id = any (orgs)
-            group by pins.content
-        ) w
-    ) s
-    where c.key = s.content and c.short <> s.is_short;
-    if known is not null then
-        perform public.settle(known);
-    end if;
-end
-$$;
-
--- The placements that wait for a node because of these contents of the caller's own pins: one for each node.
-create function wakes(pin_ids uuid[]) returns table (node_id uuid, job bigint, generation bigint)
-language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    -- Once: each row would read the whole setting.
     orgs uuid[] := public.current_orgs();
+    -- Of each pin, by its place; null where there is none.
+    pin_orgs uuid[];
+    contents bytea[];
+    wanted smallint[];
+    times timestamptz[];
+    -- Contents that are placed on some node.
+    known bytea[];
+    -- Whether contents have fewer placements than they should.
+    is_short boolean;
 begin
+    select array_agg(a.org_id), array_agg(a.content), array_agg(a.copies_max), array_agg(a.created)
+    into pin_orgs, contents, wanted, times
+    from (
+        select p.* from unnest(pin_ids) with ordinality as asked (id, n)
+        left join lateral (
+            select pins.org_id, pins.content, pins.copies_max, pins.created from public.pins
+            where pins.id = asked.id and pins.org_id = any (orgs) offset 0
+        ) p on true
+        order by asked.n
+    ) a;
+    select array_agg(k.content) into known
+    from (select distinct c.content from unnest(contents) as c (content) where c.content is not null) k
+    where (select true from public.placements p where p.content = k.content limit 1);
+
+    if known is not null and not placed then
+        return query
+            -- A row for each content and node with the turn that the first pin to ask for it gives.
+            with turns as (
+                select p.content, p.node_id, min(greatest(o.turn, node.turn) + asked.n) as turn
+                from unnest(pin_orgs, contents) with ordinality as asked (org_id, content, n)
+                cross join lateral (select o.turn from public.orgs o where o.id = asked.org_id offset 0) o
+                cross join lateral (
+                    select * from public.placements p
+                    where p.content = asked.content and p.status in ('failed', 'unpinning', 'queued') offset 0
+                ) p
+                cross join lateral (select node.turn from public.nodes node where node.id = p.node_id offset 0) node
+                group by p.content, p.node_id
+            ), revived as (
+                update public.placements p
+                set status = 'queued',
+                    turn = case p.status when 'queued' then least(p.turn, turns.turn) else turns.turn end,
+                    generation = case p.status when 'queued' then p.generation else p.generation + 1 end,
+                    lease_until = case p.status when 'queued' then p.lease_until end,
+                    attempts = case p.status when 'queued' then p.attempts else 0 end,
+                    placed = case p.status when 'queued' then p.placed else now() end,
+                    next_attempt = case p.status when 'queued' then p.next_attempt else now() end,
+                    error = case p.status when 'queued' then p.error end,
+                    reason = case p.status when 'queued' then p.reason end,
+                    after = null
+                from turns
+                where p.content = turns.content and p.node_id = turns.node_id
+                    and (p.status <> 'queued' or (p.attempts = 0 and p.turn > turns.turn))
+                returning p.node_id, p.job, p.generation
+            )
+            select distinct on (r.node_id)
+                null::bigint, null, null::uuid[], null::bigint, null::bigint, null::integer, null::bigint, null::bigint,
+                null::timestamptz, null, null, null::timestamptz, null, r.node_id, r.job, r.generation
+            from revived r
+            order by r.node_id, r.job desc;
+    end if;
+
+    -- Pins of new contents are as far as they are put here.
     return query
-        select distinct on (p.node_id) p.node_id, p.job, p.generation
-        from unnest(pin_ids) as a (id)
-        cross join lateral (select from_id.* from public.pins from_id where from_id.id = a.id offset 0) pins
-        join public.placements p on p.content = pins.content and p.status = 'queued'
-        where pins.org_id = any (orgs)
-        -- The newest: an older one was told of before, and a message that was sent once is not sent again.
-        order by p.node_id, p.placed desc, p.job desc;
+        with asked as (
+            select a.*, row_number() over (partition by a.org_id order by a.n) as place,
+                case when a.content = any (known)
+                    then (select count(*) from public.placements p where p.content = a.content)
+                    else 0
+                end as copies_before
+            from unnest(pin_orgs, contents, wanted, times) with ordinality as a (org_id, content, copies, created, n)
+            where a.content is not null
+        ), chosen as (
+            select asked.*, case when not placed and asked.copies > asked.copies_before then array(
+                select c.node_id
+                from unnest(candidates[(asked.n - 1) * width + 1:asked.n * width]) with ordinality as c (node_id, rank)
+                where (select true from public.nodes node where node.id = c.node_id and node.scheduling = 'Active')
+                    and (asked.copies_before = 0 or not coalesce((
+                        select true from public.placements p where p.content = asked.content and p.node_id = c.node_id
+                    ), false))
+                order by c.rank
+                limit asked.copies - asked.copies_before
+            ) else '{}' end as nodes
+            from asked
+        ), turns as (
+            select chosen.org_id, chosen.content, c.node_id, greatest(o.turn, node.turn) + chosen.place as turn
+            from chosen
+            cross join lateral (select o.turn from public.orgs o where o.id = chosen.org_id offset 0) o
+            cross join lateral unnest(chosen.nodes) as c (node_id)
+            cross join lateral (select node.turn from public.nodes node where node.id = c.node_id offset 0) node
+        ), inserted as (
+            insert into public.placements as p (content, node_id, turn)
+            select t.content, t.node_id, min(t.turn) from turns t group by t.content, t.node_id
+            returning p.node_id, p.job, p.generation
+        ), moved as (
+            update public.orgs o
+            set last_pin_created = last.created, turn = greatest(o.turn, last.turn)
+            from (
+                select l.org_id, max(l.created) as created, max(l.turn) as turn
+                from (
+                    select asked.org_id, asked.created, null::bigint as turn from asked
+                    union all
+                    select t.org_id, null, t.turn from turns t
+                ) l
+                group by l.org_id
+            ) last
+            where o.id = last.org_id
+        )
+        select
+            c.n, 'queued', c.nodes, cardinality(c.nodes)::bigint, 0::bigint, 0, 0::bigint, 0::bigint,
+            null::timestamptz, null, null, p.expires, null, null::uuid, null::bigint, null::bigint
+        from chosen c
+        cross join lateral (select pins.expires from public.pins where pins.id = pin_ids[c.n] offset 0) p
+        where known is null or c.content <> all (known)
+        union all
+        (
+            -- The newest: what a node was told of before it is not told of again.
+            select distinct on (i.node_id)
+                null, null, null, null, null, null, null, null, null, null, null, null, null, i.node_id, i.job, i.generation
+            from inserted i
+            order by i.node_id, i.job desc
+        );
+
+    -- Few contents: new ones that found fewer nodes than they want, and known ones, of which more may be wanted now.
+    select known is not null or exists (
+        select from unnest(contents, wanted) as w (content, copies)
+        where w.content is not null
+            and w.copies > (select count(*) from public.placements p where p.content = w.content)
+    ) into is_short;
+    if is_short then
+        update public.contents c set short = s.is_short
+        from (
+            select w.content, max(w.copies) > (
+                select count(*) from public.placements p where p.content = w.content
+            ) as is_short
+            from unnest(contents, wanted) as w (content, copies)
+            group by w.content
+        ) s
+        where c.key = s.content and c.short <> s.is_short;
+    end if;
+    if known is null then
+        return;
+    end if;
+    perform public.settle(known);
+    return query
+        select
+            a.n, p.status, p.nodes, p.copies, p.pinned, p.attempts, p.blocks, p.bytes, p.next_attempt, p.error, p.reason,
+            p.expires, p.refused, null::uuid, null::bigint, null::bigint
+        from unnest(pin_ids, contents) with ordinality as a (id, content, n)
+        cross join lateral public.pin_progress(array[a.id]) p
+        where a.content = any (known);
 end
 $$;
 
 -- Accepts a batch of pins of `orgs` (distinct, ascending): all rows in one statement, one commit, each under row-level
--- security. `org_of` gives a row's org as a place in `orgs`; `width` candidates belong to each row. Gives first a row
--- for each pin: when it was created and how far it is, or why it was refused. Then a row without `n` for each node that
--- has work now.
+-- security. `org_of` gives a row's org as a place in `orgs`; `width` candidates belong to each row. Gives a row
+-- for each pin, by its place `n`: when it was created and how far it is, or why it was refused; and one without `n` for
+-- each node that has work now.
 create function accept_pins(
     orgs uuid[], org_of integer[], pin_ids uuid[], cids text[], keys bytea[], names text[], folded text[],
     origin_lists jsonb[], metas jsonb[], mins smallint[], maxs smallint[], expiries timestamptz[],
@@ -324,22 +380,20 @@ begin
         org_of, pin_ids, admitted.times, cids, keys, names, folded, origin_lists, metas, mins, maxs, expiries
     ) as r (org, id, created, cid, key, name, folded, origins, meta, copies_min, copies_max, expires)
     where r.created is not null;
-    perform public.place_pins(pin_ids, candidates, width, placed_as is not null);
     return query
         select
-            a.n, a.created, p.status, a.limit_name, a.most, a.used,
+            p.n, admitted.times[p.n], p.status, null, null::bigint, null::bigint,
             p.nodes, p.copies, p.pinned, p.attempts, p.blocks, p.bytes, p.next_attempt, p.error, p.reason,
-            p.expires, p.refused, null::uuid, null::bigint, null::bigint
-        from unnest(pin_ids, admitted.times, admitted.limit_names, admitted.limits, admitted.uses)
-            with ordinality as a (id, created, limit_name, most, used, n)
-        left join public.pin_progress(pin_ids) p on p.pin_id = a.id and a.created is not null
-        order by a.n;
+            p.expires, p.refused, p.node_id, p.job, p.generation
+        from public.place_pins(pin_ids, candidates, width, placed_as is not null) p;
     return query
         select
-            null::bigint, null::timestamptz, null, null, null::bigint, null::bigint,
+            a.n, null::timestamptz, null, a.limit_name, a.most, a.used,
             null::uuid[], null::bigint, null::bigint, null::integer, null::bigint, null::bigint, null::timestamptz, null, null,
-            null::timestamptz, null, w.node_id, w.job, w.generation
-        from public.wakes(pin_ids) w;
+            null::timestamptz, null, null::uuid, null::bigint, null::bigint
+        from unnest(admitted.times, admitted.limit_names, admitted.limits, admitted.uses)
+            with ordinality as a (created, limit_name, most, used, n)
+        where a.created is null;
 end
 $$;
 
@@ -504,9 +558,9 @@ $$;
 
 revoke all on function
     lock_contents(bytea[], bytea), settle(bytea[]), fill_copies(bytea, integer, uuid[]), admit(integer[], bytea[], uuid),
-    place_pins(uuid[], uuid[], integer, boolean), wakes(uuid[]), unpin_jobs(bytea), pin_progress(uuid[]), usage_of(uuid)
+    place_pins(uuid[], uuid[], integer, boolean), unpin_jobs(bytea), pin_progress(uuid[]), usage_of(uuid)
 from public;
 grant execute on function
     lock_contents(bytea[], bytea), admit(integer[], bytea[], uuid), place_pins(uuid[], uuid[], integer, boolean),
-    wakes(uuid[]), unpin_jobs(bytea), pin_progress(uuid[]), usage_of(uuid)
+    unpin_jobs(bytea), pin_progress(uuid[]), usage_of(uuid)
 to anchorage_api;

@@ -3,9 +3,13 @@
 -- Whatever is told of jobs is told of many at once: arrays of the same length, one element for each job. A job is
 -- the caller's as long as its generation is the one that was claimed; those that are not are passed over in
 -- silence, and the answer names those that were.
+--
+-- What is called often keeps its plans, made while tables may have been small. So rows are looked up key by key (a
+-- lateral join with "offset 0"), locked, and changed by where they are. What is called rarely is planned each time.
 
 -- Takes due jobs of a node: new ones in the order of their turns (`oldest`) and from the other end (`newest`),
--- ones that were tried before (`retries`) and unpins, each up to its number.
+-- ones that were tried before (`retries`) and unpins, each up to its number. `turn` is the highest that was taken in
+-- order.
 create function claim(
     node uuid, oldest integer, newest integer, retries integer, unpins integer, lease interval
 )
@@ -14,66 +18,78 @@ returns table (
     turn bigint, unpin_begun boolean, origins text[]
 )
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
+    -- The order is an index's: sorting what waits looks cheap only as long as that is little.
+    set enable_sort = off
 as $$
 #variable_conflict use_column
+declare
+    due tid[] := '{}';
+    reached bigint;
 begin
+    if oldest > 0 then
+        select array_agg(l.ctid), max(l.turn) into due, reached from (
+            select p.ctid, p.turn from public.placements p
+            where p.node_id = node and p.status = 'queued' and p.attempts = 0 and p.next_attempt <= now()
+            order by p.turn, p.job
+            limit oldest
+            for no key update skip locked
+        ) l;
+    end if;
+    if newest > 0 then
+        due := due || array(
+            select p.ctid from public.placements p
+            where p.node_id = node and p.status = 'queued' and p.attempts = 0 and p.next_attempt <= now()
+            order by p.turn desc, p.job desc
+            limit newest
+            for no key update skip locked
+        );
+    end if;
+    if retries > 0 then
+        due := due || array(
+            select p.ctid from public.placements p
+            where p.node_id = node and p.status = 'queued' and p.attempts > 0 and p.next_attempt <= now()
+            order by p.next_attempt
+            limit retries
+            for no key update skip locked
+        );
+    end if;
+    if unpins > 0 then
+        due := due || array(
+            select p.ctid from public.placements p
+            where p.node_id = node and p.status = 'unpinning' and p.next_attempt <= now()
+            order by p.next_attempt
+            limit unpins
+            for no key update skip locked
+        );
+    end if;
+    if due is null or due = '{}' then
+        return;
+    end if;
     return query
-    with in_order as (
-        select p.content from public.placements p
-        where p.node_id = node and p.status = 'queued' and p.attempts = 0 and p.next_attempt <= now()
-        order by p.turn, p.job
-        limit oldest
-        for no key update skip locked
-    ), latest as (
-        select p.content from public.placements p
-        where p.node_id = node and p.status = 'queued' and p.attempts = 0 and p.next_attempt <= now()
-        order by p.turn desc, p.job desc
-        limit newest
-        for no key update skip locked
-    ), again as (
-        select p.content from public.placements p
-        where p.node_id = node and p.status = 'queued' and p.attempts > 0 and p.next_attempt <= now()
-        order by p.next_attempt
-        limit retries
-        for no key update skip locked
-    ), unwanted as (
-        select p.content from public.placements p
-        where p.node_id = node and p.status = 'unpinning' and p.next_attempt <= now()
-        order by p.next_attempt
-        limit unpins
-        for no key update skip locked
-    ), due as (
-        select in_order.content, 'fresh' as lane, true as ordered from in_order
-        union all
-        select latest.content, 'fresh', false from latest where latest.content not in (select in_order.content from in_order)
-        union all
-        select again.content, 'retry', false from again
-        union all
-        select unwanted.content, 'unpin', false from unwanted
-    )
-    update public.placements p
-    set status = case p.status when 'queued' then 'pinning'::public.placement_status else p.status end,
-        generation = p.generation + 1,
-        lease_until = now() + lease,
-        -- An unpin is asked for again after its lease, should its pinner die.
-        next_attempt = case p.status when 'unpinning' then now() + lease else p.next_attempt end,
-        unpin_begun = p.unpin_begun or p.status = 'unpinning'
-    from due
-    where p.content = due.content and p.node_id = node
-    returning p.content, p.job, p.generation, due.lane, p.attempts,
-        extract(epoch from now() - p.placed)::double precision,
-        case when due.ordered then p.turn end,
-        p.unpin_begun,
-        -- Hints for whoever fetches it: of the newest pins that name any.
-        case when due.lane <> 'unpin' then array(
-            select distinct unnest(named.origins)
-            from (
-                select pins.origins from public.pins
-                where pins.content = p.content and pins.origins <> '{}'
-                order by pins.created desc limit 10
-            ) named
-            limit 20
-        ) else '{}' end;
+        update public.placements p
+        set status = case p.status when 'queued' then 'pinning'::public.placement_status else p.status end,
+            generation = p.generation + 1,
+            lease_until = now() + lease,
+            -- An unpin is asked for again after its lease, should its pinner die.
+            next_attempt = case p.status when 'unpinning' then now() + lease else p.next_attempt end,
+            unpin_begun = p.unpin_begun or p.status = 'unpinning'
+        where p.ctid = any (due)
+        returning p.content, p.job, p.generation,
+            case when p.status = 'unpinning' then 'unpin' when p.attempts > 0 then 'retry' else 'fresh' end,
+            p.attempts,
+            extract(epoch from now() - p.placed)::double precision,
+            reached,
+            p.unpin_begun,
+            -- Hints for whoever fetches it: of the newest pins that name any.
+            case when p.status = 'pinning' then array(
+                select distinct unnest(named.origins)
+                from (
+                    select pins.origins from public.pins
+                    where pins.content = p.content and pins.origins <> '{}'
+                    order by pins.created desc limit 10
+                ) named
+                limit 20
+            ) else '{}' end;
 end
 $$;
 
@@ -106,12 +122,37 @@ $$;
 
 -- Which of these jobs are still the caller's.
 create function held_jobs(node uuid, keys bytea[], jobs bigint[], generations bigint[]) returns table (job bigint, generation bigint)
-language sql stable security definer set search_path = pg_catalog, public, pg_temp
+language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp
 as $$
-    select r.job, r.generation
-    from unnest(keys, jobs, generations) as r (key, job, generation)
-    join public.placements p on p.content = r.key and p.node_id = node
-    where p.job = r.job and p.generation = r.generation and p.status in ('pinning', 'unpinning')
+#variable_conflict use_column
+begin
+    return query
+        select r.job, r.generation
+        from unnest(keys, jobs, generations) as r (key, job, generation)
+        where (
+            select p.job = r.job and p.generation = r.generation and p.status in ('pinning', 'unpinning')
+            from public.placements p where p.content = r.key and p.node_id = node
+        );
+end
+$$;
+
+-- Where the placements of these jobs are that are still the caller's, for changing them in this transaction, and which
+-- of the caller's arrays' elements each is. Locks them.
+create function lock_jobs(
+    node uuid, keys bytea[], jobs bigint[], generations bigint[], out places tid[], out numbers bigint[]
+)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
+as $$
+begin
+    select array_agg(l.ctid), array_agg(r.n) into places, numbers
+    from unnest(keys, jobs, generations) with ordinality as r (key, job, generation, n)
+    cross join lateral (
+        select p.ctid, p.job, p.generation, p.status from public.placements p
+        where p.content = r.key and p.node_id = node
+        offset 0 for no key update
+    ) l
+    where l.job = r.job and l.generation = r.generation and l.status in ('pinning', 'unpinning');
+end
 $$;
 
 -- Notes how large contents are by now, and gives up the unfinished pins of orgs that this takes over their limit of
@@ -124,14 +165,18 @@ declare
     charged record;
     used bigint;
 begin
-    perform public.note_bytes(r.key, r.bytes)
-    from (select u.key, u.bytes from unnest(keys, byte_counts) as u (key, bytes) where u.bytes > 0 order by u.key) r;
+    perform public.note_bytes(keys, byte_counts);
     for charged in
-        select distinct pins.content, pins.org_id, o.max_bytes
-        from public.pins join public.orgs o on o.id = pins.org_id
-        where pins.content = any (keys) and pins.status in ('queued', 'pinning') and pins.refused is null
-            and o.max_bytes is not null
-        order by pins.content, pins.org_id
+        select distinct k.key as content, p.org_id, o.max_bytes
+        from unnest(keys) as k (key)
+        cross join lateral (
+            select pins.org_id from public.pins
+            where pins.content = k.key and pins.status in ('queued', 'pinning') and pins.refused is null
+            offset 0
+        ) p
+        cross join lateral (select orgs.max_bytes from public.orgs where orgs.id = p.org_id offset 0) o
+        where o.max_bytes is not null
+        order by k.key, p.org_id
     loop
         -- What was summed up and what not yet, as usage_of() does for an org's own eyes.
         used := coalesce((select u.bytes from public.org_usage u where u.org_id = charged.org_id), 0)
@@ -148,7 +193,7 @@ begin
         set status = 'failed', generation = p.generation + 1, lease_until = null, reason = 'QUOTA',
             error = 'everybody who asked for it is over their limit'
         where p.content = charged.content and p.status in ('queued', 'pinning')
-            and not exists (select from public.pins where content = charged.content and refused is null);
+            and (select true from public.pins where content = charged.content and refused is null limit 1) is null;
     end loop;
 end
 $$;
@@ -160,17 +205,21 @@ create function report_progress(
 ) returns table (job bigint, generation bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
+#variable_conflict use_column
+declare
+    held record;
 begin
     perform 1 from public.contents where key = any (keys) order by key for no key update;
     perform public.charge(keys, byte_counts);
+    held := public.lock_jobs(node, keys, jobs, generations);
     return query
         update public.placements p
-        set blocks = greatest(p.blocks, r.blocks), bytes = greatest(p.bytes, r.bytes), lease_until = now() + lease,
+        set blocks = greatest(p.blocks, block_counts[held.numbers[array_position(held.places, p.ctid)]]),
+            bytes = greatest(p.bytes, byte_counts[held.numbers[array_position(held.places, p.ctid)]]),
+            lease_until = now() + lease,
             next_attempt = case p.status when 'unpinning' then now() + lease else p.next_attempt end
-        from unnest(keys, jobs, generations, block_counts, byte_counts) as r (key, job, generation, blocks, bytes)
-        where p.content = r.key and p.node_id = node and p.job = r.job and p.generation = r.generation
-            and p.status in ('pinning', 'unpinning')
-        returning r.job, r.generation;
+        where p.ctid = any (held.places)
+        returning p.job, p.generation;
     perform public.settle(keys);
 end
 $$;
@@ -182,17 +231,21 @@ create function finish_pins(
 ) returns table (job bigint, generation bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
+#variable_conflict use_column
+declare
+    held record;
 begin
     perform 1 from public.contents where key = any (keys) order by key for no key update;
     perform public.charge(keys, byte_counts);
+    held := public.lock_jobs(node, keys, jobs, generations);
     return query
         update public.placements p
         set status = 'pinned', lease_until = null, error = null, reason = null, attempts = 0, after = null,
-            unpin_begun = false, blocks = greatest(p.blocks, r.blocks), bytes = greatest(p.bytes, r.bytes)
-        from unnest(keys, jobs, generations, block_counts, byte_counts) as r (key, job, generation, blocks, bytes)
-        where p.content = r.key and p.node_id = node and p.job = r.job and p.generation = r.generation
-            and p.status = 'pinning'
-        returning r.job, r.generation;
+            unpin_begun = false,
+            blocks = greatest(p.blocks, block_counts[held.numbers[array_position(held.places, p.ctid)]]),
+            bytes = greatest(p.bytes, byte_counts[held.numbers[array_position(held.places, p.ctid)]])
+        where p.ctid = any (held.places) and p.status = 'pinning'
+        returning p.job, p.generation;
     perform public.settle(keys);
 end
 $$;
@@ -206,19 +259,23 @@ create function fail_pins(
 ) returns table (job bigint, generation bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
+#variable_conflict use_column
+declare
+    held record;
+    n bigint;
 begin
     perform 1 from public.contents where key = any (keys) order by key for no key update;
-    return query
-        update public.placements p
-        set status = case when r.retry_in is null then 'failed' else 'queued' end::public.placement_status,
-            attempts = case when r.counts then p.attempts + 1 else greatest(p.attempts, 1) end,
-            lease_until = null, error = r.why, reason = r.reason, generation = p.generation + 1,
-            next_attempt = coalesce(now() + make_interval(secs => r.retry_in), p.next_attempt)
-        from unnest(keys, jobs, generations, whys, reasons, counts, retries_in)
-            as r (key, job, generation, why, reason, counts, retry_in)
-        where p.content = r.key and p.node_id = node and p.job = r.job and p.generation = r.generation
-            and p.status = 'pinning'
-        returning r.job, r.generation;
+    held := public.lock_jobs(node, keys, jobs, generations);
+    foreach n in array coalesce(held.numbers, '{}') loop
+        return query
+            update public.placements p
+            set status = case when retries_in[n] is null then 'failed' else 'queued' end::public.placement_status,
+                attempts = case when counts[n] then p.attempts + 1 else greatest(p.attempts, 1) end,
+                lease_until = null, error = whys[n], reason = reasons[n], generation = p.generation + 1,
+                next_attempt = coalesce(now() + make_interval(secs => retries_in[n]), p.next_attempt)
+            where p.content = keys[n] and p.node_id = node and p.generation = generations[n] and p.status = 'pinning'
+            returning p.job, generations[n];
+    end loop;
     perform public.settle(keys);
 end
 $$;
@@ -227,15 +284,21 @@ $$;
 create function release_jobs(
     node uuid, keys bytea[], jobs bigint[], generations bigint[], retries_in double precision[]
 ) returns table (job bigint, generation bigint)
-language sql volatile security definer set search_path = pg_catalog, public, pg_temp
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
-    update public.placements p
-    set status = case p.status when 'pinning' then 'queued'::public.placement_status else p.status end,
-        generation = p.generation + 1, lease_until = null, next_attempt = now() + make_interval(secs => r.retry_in)
-    from unnest(keys, jobs, generations, retries_in) as r (key, job, generation, retry_in)
-    where p.content = r.key and p.node_id = node and p.job = r.job and p.generation = r.generation
-        and p.status in ('pinning', 'unpinning')
-    returning r.job, r.generation
+#variable_conflict use_column
+declare
+    held record := public.lock_jobs(node, keys, jobs, generations);
+begin
+    return query
+        update public.placements p
+        set status = case p.status when 'pinning' then 'queued'::public.placement_status else p.status end,
+            generation = p.generation + 1, lease_until = null,
+            next_attempt = now()
+                + make_interval(secs => retries_in[held.numbers[array_position(held.places, p.ctid)]])
+        where p.ctid = any (held.places)
+        returning p.job, p.generation - 1;
+end
 $$;
 
 -- The contents are unpinned on the node: the placements are gone, and with the last one each content. Gives the
@@ -243,34 +306,38 @@ $$;
 create function finish_unpins(node uuid, keys bytea[], jobs bigint[], generations bigint[]) returns table (job bigint, generation bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
+#variable_conflict use_column
+declare
+    held record;
 begin
     perform 1 from public.contents where key = any (keys) order by key for update;
+    held := public.lock_jobs(node, keys, jobs, generations);
     return query
         delete from public.placements p
-        using unnest(keys, jobs, generations) as r (key, job, generation)
-        where p.content = r.key and p.node_id = node and p.job = r.job and p.generation = r.generation
-            and p.status = 'unpinning'
-        returning r.job, r.generation;
+        where p.ctid = any (held.places) and p.status = 'unpinning'
+        returning p.job, p.generation;
     delete from public.contents c
     where c.key = any (keys) and c.refs = 0
-        and not exists (select from public.placements p where p.content = c.key);
+        and (select true from public.placements p where p.content = c.key limit 1) is null;
 end
 $$;
 
 -- Whether an unpin is still wanted: asked right before Kubo is told.
 create function may_unpin(node uuid, content_key bytea, job_generation bigint) returns boolean
-language sql stable security definer set search_path = pg_catalog, public, pg_temp
+language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp
 as $$
-    select exists (
-        select from public.placements p join public.contents c on c.key = p.content
-        where p.content = content_key and p.node_id = node and p.generation = job_generation
-            and p.status = 'unpinning' and c.refs = 0
-    )
+begin
+    return exists (
+        select from public.placements p
+        where p.content = content_key and p.node_id = node and p.generation = job_generation and p.status = 'unpinning'
+    ) and exists (select from public.contents c where c.key = content_key and c.refs = 0);
+end
 $$;
 
 -- Fails up to `max_rows` placements of a node that waited for another attempt past their deadline.
 create function fail_overdue(node uuid, deadline interval, max_rows integer) returns bigint
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
+    set plan_cache_mode = force_custom_plan
 as $$
 declare
     overdue bytea[];
@@ -333,6 +400,7 @@ $$;
 -- Deletes up to `max_rows` pins whose time is up. Gives the jobs to wake pinners for: what nobody else holds.
 create function expire_pins(max_rows integer) returns table (job bigint, node_id uuid, generation bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
+    set plan_cache_mode = force_custom_plan
 as $$
 #variable_conflict use_column
 declare
@@ -368,6 +436,7 @@ $$;
 create function add_copies(content_key bytea, copies integer, candidates uuid[])
 returns table (job bigint, node_id uuid, generation bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
+    set plan_cache_mode = force_custom_plan
 as $$
 #variable_conflict use_column
 begin
@@ -385,7 +454,8 @@ $$;
 
 revoke all on function
     claim(uuid, integer, integer, integer, integer, interval), hand_back(uuid), expire_leases(uuid),
-    held_jobs(uuid, bytea[], bigint[], bigint[]), charge(bytea[], bigint[]),
+    held_jobs(uuid, bytea[], bigint[], bigint[]), lock_jobs(uuid, bytea[], bigint[], bigint[]),
+    charge(bytea[], bigint[]),
     report_progress(uuid, bytea[], bigint[], bigint[], bigint[], bigint[], interval),
     finish_pins(uuid, bytea[], bigint[], bigint[], bigint[], bigint[]),
     fail_pins(uuid, bytea[], bigint[], bigint[], text[], text[], boolean[], double precision[]),

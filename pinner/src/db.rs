@@ -24,9 +24,6 @@ use pinner_core::id::OrgId;
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use std::ops::{Deref, DerefMut};
 
-/// What writes batches plans each statement once: their sizes differ, the way through the indexes does not.
-const LANE: [(&str, &str); 1] = [("plan_cache_mode", "force_generic_plan")];
-
 /// The service's connections, one pool for each role.
 #[derive(Clone)]
 pub struct Database {
@@ -43,7 +40,7 @@ impl Database {
         };
         Ok(Self {
             api: pool(&config.api_url, "database.apiUrl", config.pool_size, &[])?,
-            worker: pool(&config.worker_url, "database.workerUrl", config.pool_size, &pool::PLAN_EACH_CALL)?,
+            worker: pool(&config.worker_url, "database.workerUrl", config.pool_size, &pool::PLAN_ONCE)?,
             metrics: pool(&config.metrics_url, "database.metricsUrl", 1, &[])?,
         })
     }
@@ -61,7 +58,7 @@ impl Database {
     /// Opens a connection of the API that belongs to the caller alone, to write batches of pins with: see
     /// [`batch::write`].
     pub async fn lane(&self) -> sqlx::Result<PgConnection> {
-        let options = self.api.connect_options().as_ref().clone().options(LANE);
+        let options = self.api.connect_options().as_ref().clone().options(pool::PLAN_ONCE);
         PgConnection::connect_with(&options).await
     }
 

@@ -29,7 +29,7 @@ use crate::{
 };
 use exclusive::Exclusive;
 use lanes::{Lanes, Slot};
-use pinner_core::{id::NodeId, lane::Room, retry::RetryPolicy};
+use pinner_core::{id::NodeId, retry::RetryPolicy};
 use reports::Reports;
 use results::Results;
 use std::{
@@ -143,7 +143,7 @@ async fn look(running: &Arc<Running>, listener: &mut Listener, jobs: &mut JoinSe
         if room.total() == 0 || !*running.worker.kubo_ready.borrow() {
             break;
         }
-        let claimed = match claim(&running.worker, room).await {
+        let claimed = match placements::claim(&running.worker.db, running.worker.node, room, LEASE).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 tracing::warn!(%error, "cannot claim work; the next sweep tries again");
@@ -179,13 +179,6 @@ async fn work(running: Arc<Running>, slot: Slot, job: Job) {
     }
 }
 
-async fn claim(worker: &Worker, room: Room) -> sqlx::Result<Vec<Job>> {
-    let mut tx = worker.db.worker().await?;
-    let claimed = placements::claim(&mut tx, worker.node, room, LEASE).await?;
-    tx.commit().await?;
-    Ok(claimed)
-}
-
 /// Tells the database what must not be lost for a moment's trouble: a deadlock that it broke, a restart. All tries
 /// together are shorter than a lease; when we are stopping there is one.
 async fn insist<T, F: Future<Output = sqlx::Result<T>>>(
@@ -204,13 +197,7 @@ async fn insist<T, F: Future<Output = sqlx::Result<T>>>(
 
 /// Gives back everything that this node holds a claim on: whoever made the claims is gone, or about to go.
 async fn hand_back(worker: &Worker) {
-    let handed = async {
-        let mut tx = worker.db.worker().await?;
-        let jobs = placements::hand_back(&mut tx, worker.node).await?;
-        tx.commit().await?;
-        Ok::<_, sqlx::Error>(jobs)
-    };
-    match handed.await {
+    match placements::hand_back(&worker.db, worker.node).await {
         Ok(0) => {}
         Ok(jobs) => tracing::info!(jobs, "handed unfinished work back"),
         Err(error) => tracing::warn!(%error, "cannot hand work back; its leases will run out"),

@@ -123,7 +123,7 @@ pub async fn write(connection: &mut PgConnection, rows: &[&NewRow]) -> sqlx::Res
         .bind(i32::try_from(width).unwrap_or(i32::MAX))
         .fetch_all(connection)
         .await?;
-    read(&written)
+    read(&written, rows.len())
 }
 
 /// Replaces the org's pin `old` by `row`, all in the caller's transaction. No verdict when there is no such pin.
@@ -144,7 +144,7 @@ pub async fn replace(tx: &mut TenantTx, old: PinId, row: &NewRow) -> sqlx::Resul
         .bind(&row.candidates)
         .fetch_all(&mut **tx)
         .await?;
-    read(&written)
+    read(&written, usize::from(!written.is_empty()))
 }
 
 /// Deletes a pin, all in the caller's transaction. `None` when it is not there.
@@ -161,26 +161,29 @@ pub async fn delete(tx: &mut TenantTx, org: OrgId, id: PinId) -> sqlx::Result<Op
     of_nodes.map(Wake::from_row).collect::<sqlx::Result<_>>().map(Some)
 }
 
-/// First a row for each pin, then, without a number, one for each node.
-fn read(rows: &[PgRow]) -> sqlx::Result<Written> {
-    let mut written = Written::default();
+/// A row for each of `pins` under its number, in any order, and without a number one for each node.
+fn read(rows: &[PgRow], pins: usize) -> sqlx::Result<Written> {
+    let mut verdicts = vec![None; pins];
+    let mut wakes = Vec::new();
     for row in rows {
         let Some(n) = row.try_get::<Option<i64>, _>("n")? else {
-            written.wakes.push(Wake::from_row(row)?);
+            wakes.push(Wake::from_row(row)?);
             continue;
         };
-        if n != written.verdicts.len() as i64 + 1 {
-            return Err(sqlx::Error::Protocol("accept_pins gave its rows in another order".into()));
-        }
-        if let Some(created) = row.try_get("created")? {
-            let status = row.try_get("status")?;
-            written.verdicts.push(Verdict::Accepted { created, status, progress: ProgressRow::from_row(row)? });
-        } else if let Some(limit) = row.try_get("limit_name")? {
-            let (most, used) = (row.try_get("most")?, row.try_get("used")?);
-            written.verdicts.push(Verdict::OverLimit { limit, most, used });
-        } else {
-            written.verdicts.push(Verdict::NoSuchOrg);
-        }
+        let place = usize::try_from(n - 1).ok().and_then(|place| verdicts.get_mut(place));
+        let place = place.ok_or_else(|| sqlx::Error::Protocol("accept_pins gave a row for no pin".into()))?;
+        *place = Some(verdict(row)?);
     }
-    Ok(written)
+    let verdicts = verdicts.into_iter().collect::<Option<Vec<_>>>();
+    let verdicts = verdicts.ok_or_else(|| sqlx::Error::Protocol("accept_pins gave no row for a pin".into()))?;
+    Ok(Written { verdicts, wakes })
+}
+
+fn verdict(row: &PgRow) -> sqlx::Result<Verdict> {
+    if let Some(created) = row.try_get("created")? {
+        let status = row.try_get("status")?;
+        return Ok(Verdict::Accepted { created, status, progress: ProgressRow::from_row(row)? });
+    }
+    let Some(limit) = row.try_get("limit_name")? else { return Ok(Verdict::NoSuchOrg) };
+    Ok(Verdict::OverLimit { limit, most: row.try_get("most")?, used: row.try_get("used")? })
 }

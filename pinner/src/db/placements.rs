@@ -1,8 +1,9 @@
 //! A pinner's own work: claiming jobs and saying what became of them. See migration 0006.
 //!
-//! What is told of jobs is told of many in one statement, so that a busy node writes as rarely as an idle one.
+//! What is told of jobs is told of many in one statement, so that a busy node writes as rarely as an idle one. Each
+//! statement commits by itself.
 
-use super::WorkerTx;
+use super::Database;
 use pinner_core::{attempt::Reason, content::ContentKey, id::NodeId, lane::Room};
 use sqlx::{FromRow, Postgres, postgres::types::PgInterval};
 use std::{collections::HashSet, time::Duration};
@@ -77,7 +78,7 @@ fn content(bytes: &[u8]) -> sqlx::Result<ContentKey> {
 }
 
 /// Takes due jobs of `node`, as many as there is `room` for, for as long as `lease`.
-pub async fn claim(tx: &mut WorkerTx, node: NodeId, room: Room, lease: Duration) -> sqlx::Result<Vec<Job>> {
+pub async fn claim(db: &Database, node: NodeId, room: Room, lease: Duration) -> sqlx::Result<Vec<Job>> {
     #[derive(FromRow)]
     struct Claimed {
         content: Vec<u8>,
@@ -98,7 +99,7 @@ pub async fn claim(tx: &mut WorkerTx, node: NodeId, room: Room, lease: Duration)
         .bind(count(room.retries))
         .bind(count(room.unpins))
         .bind(interval(lease))
-        .fetch_all(&mut **tx)
+        .fetch_all(&db.worker)
         .await?;
     claimed
         .into_iter()
@@ -121,33 +122,33 @@ pub async fn claim(tx: &mut WorkerTx, node: NodeId, room: Room, lease: Duration)
 }
 
 /// Puts back everything that `node` had taken. Gives how many jobs that were.
-pub async fn hand_back(tx: &mut WorkerTx, node: NodeId) -> sqlx::Result<i64> {
-    sqlx::query_scalar("select hand_back($1)").bind(node.uuid()).fetch_one(&mut **tx).await
+pub async fn hand_back(db: &Database, node: NodeId) -> sqlx::Result<i64> {
+    sqlx::query_scalar("select hand_back($1)").bind(node.uuid()).fetch_one(&db.worker).await
 }
 
 /// Puts back what `node` took and then lost its lease on.
-pub async fn expire_leases(tx: &mut WorkerTx, node: NodeId) -> sqlx::Result<i64> {
-    sqlx::query_scalar("select expire_leases($1)").bind(node.uuid()).fetch_one(&mut **tx).await
+pub async fn expire_leases(db: &Database, node: NodeId) -> sqlx::Result<i64> {
+    sqlx::query_scalar("select expire_leases($1)").bind(node.uuid()).fetch_one(&db.worker).await
 }
 
 /// Fails up to `max` placements of `node` that waited for another attempt past their deadline. Gives how many.
-pub async fn fail_overdue(tx: &mut WorkerTx, node: NodeId, deadline: Duration, max: i32) -> sqlx::Result<i64> {
+pub async fn fail_overdue(db: &Database, node: NodeId, deadline: Duration, max: i32) -> sqlx::Result<i64> {
     sqlx::query_scalar("select fail_overdue($1, $2, $3)")
         .bind(node.uuid())
         .bind(interval(deadline))
         .bind(max)
-        .fetch_one(&mut **tx)
+        .fetch_one(&db.worker)
         .await
 }
 
 /// Lets unpins of `node` go on that waited for a content which has come meanwhile. Gives how many.
-pub async fn release_kept(tx: &mut WorkerTx, node: NodeId) -> sqlx::Result<i64> {
-    sqlx::query_scalar("select release_kept($1)").bind(node.uuid()).fetch_one(&mut **tx).await
+pub async fn release_kept(db: &Database, node: NodeId) -> sqlx::Result<i64> {
+    sqlx::query_scalar("select release_kept($1)").bind(node.uuid()).fetch_one(&db.worker).await
 }
 
 /// Deletes up to `max` pins whose time is up. Gives the jobs to wake pinners for.
-pub async fn expire_pins(tx: &mut WorkerTx, max: i32) -> sqlx::Result<Vec<Wake>> {
-    sqlx::query_as("select job, node_id, generation from expire_pins($1)").bind(max).fetch_all(&mut **tx).await
+pub async fn expire_pins(db: &Database, max: i32) -> sqlx::Result<Vec<Wake>> {
+    sqlx::query_as("select job, node_id, generation from expire_pins($1)").bind(max).fetch_all(&db.worker).await
 }
 
 /// How far a fetch has come.
@@ -201,8 +202,8 @@ fn call(statement: &'static str, node: NodeId, columns: Columns) -> Call<'static
     sqlx::query_as(statement).bind(node.uuid()).bind(columns.keys).bind(columns.jobs).bind(columns.generations)
 }
 
-async fn jobs(call: Call<'_>, tx: &mut WorkerTx) -> sqlx::Result<HashSet<JobGeneration>> {
-    Ok(call.fetch_all(&mut **tx).await?.into_iter().collect())
+async fn jobs(call: Call<'_>, db: &Database) -> sqlx::Result<HashSet<JobGeneration>> {
+    Ok(call.fetch_all(&db.worker).await?.into_iter().collect())
 }
 
 fn number(count: u64) -> i64 {
@@ -214,13 +215,13 @@ fn numbers(of: &[(Ticket, Progress)]) -> (Vec<i64>, Vec<i64>) {
 }
 
 /// Which of these jobs are still the caller's.
-pub async fn held(tx: &mut WorkerTx, node: NodeId, tickets: &[Ticket]) -> sqlx::Result<HashSet<JobGeneration>> {
-    jobs(call("select job, generation from held_jobs($1, $2, $3, $4)", node, tickets.iter().collect()), tx).await
+pub async fn held(db: &Database, node: NodeId, tickets: &[Ticket]) -> sqlx::Result<HashSet<JobGeneration>> {
+    jobs(call("select job, generation from held_jobs($1, $2, $3, $4)", node, tickets.iter().collect()), db).await
 }
 
 /// Notes progress and renews the leases. Gives those that are still the caller's.
 pub async fn report(
-    tx: &mut WorkerTx,
+    db: &Database,
     node: NodeId,
     reports: &[(Ticket, Progress)],
     lease: Duration,
@@ -228,12 +229,12 @@ pub async fn report(
     let (blocks, bytes) = numbers(reports);
     let columns = reports.iter().map(|(ticket, _)| ticket).collect();
     let call = call("select job, generation from report_progress($1, $2, $3, $4, $5, $6, $7)", node, columns);
-    jobs(call.bind(blocks).bind(bytes).bind(interval(lease)), tx).await
+    jobs(call.bind(blocks).bind(bytes).bind(interval(lease)), db).await
 }
 
 /// The contents are pinned on the node; every pin of them is brought up to date. Gives those that counted.
 pub async fn finish_pins(
-    tx: &mut WorkerTx,
+    db: &Database,
     node: NodeId,
     pinned: &[(Ticket, Progress)],
 ) -> sqlx::Result<HashSet<JobGeneration>> {
@@ -241,14 +242,14 @@ pub async fn finish_pins(
     let columns = pinned.iter().map(|(ticket, _)| ticket).collect();
     jobs(
         call("select job, generation from finish_pins($1, $2, $3, $4, $5, $6)", node, columns).bind(blocks).bind(bytes),
-        tx,
+        db,
     )
     .await
 }
 
 /// Attempts came to nothing. Gives those that counted.
 pub async fn fail_pins(
-    tx: &mut WorkerTx,
+    db: &Database,
     node: NodeId,
     failed: &[(Ticket, Failure)],
 ) -> sqlx::Result<HashSet<JobGeneration>> {
@@ -259,36 +260,32 @@ pub async fn fail_pins(
         .bind(of().map(|failure| failure.reason.map(Reason::as_str)).collect::<Vec<_>>())
         .bind(of().map(|failure| failure.counts).collect::<Vec<_>>())
         .bind(of().map(|failure| failure.retry_in.map(|wait| wait.as_secs_f64())).collect::<Vec<_>>());
-    jobs(call, tx).await
+    jobs(call, db).await
 }
 
 /// Puts jobs back without counting an attempt, each to be tried again after a while. Gives those that counted.
 pub async fn release(
-    tx: &mut WorkerTx,
+    db: &Database,
     node: NodeId,
     released: &[(Ticket, Duration)],
 ) -> sqlx::Result<HashSet<JobGeneration>> {
     let columns = released.iter().map(|(ticket, _)| ticket).collect();
     let waits: Vec<_> = released.iter().map(|(_, wait)| wait.as_secs_f64()).collect();
-    jobs(call("select job, generation from release_jobs($1, $2, $3, $4, $5)", node, columns).bind(waits), tx).await
+    jobs(call("select job, generation from release_jobs($1, $2, $3, $4, $5)", node, columns).bind(waits), db).await
 }
 
 /// The contents are unpinned on the node; the placements are gone. Gives those that counted.
-pub async fn finish_unpins(
-    tx: &mut WorkerTx,
-    node: NodeId,
-    unpinned: &[Ticket],
-) -> sqlx::Result<HashSet<JobGeneration>> {
-    jobs(call("select job, generation from finish_unpins($1, $2, $3, $4)", node, unpinned.iter().collect()), tx).await
+pub async fn finish_unpins(db: &Database, node: NodeId, unpinned: &[Ticket]) -> sqlx::Result<HashSet<JobGeneration>> {
+    jobs(call("select job, generation from finish_unpins($1, $2, $3, $4)", node, unpinned.iter().collect()), db).await
 }
 
 /// Whether nobody wants the content any more. Asked right before Kubo is told to let it go.
-pub async fn may_unpin(tx: &mut WorkerTx, node: NodeId, ticket: &Ticket) -> sqlx::Result<bool> {
+pub async fn may_unpin(db: &Database, node: NodeId, ticket: &Ticket) -> sqlx::Result<bool> {
     sqlx::query_scalar("select may_unpin($1, $2, $3)")
         .bind(node.uuid())
         .bind(ticket.content.as_bytes())
         .bind(ticket.generation)
-        .fetch_one(&mut **tx)
+        .fetch_one(&db.worker)
         .await
 }
 
@@ -303,11 +300,11 @@ pub struct Short {
 
 /// Up to `max` contents that found too few nodes when they were accepted: in the order of their keys, from behind
 /// `after` on, or from the first.
-pub async fn short_of_copies(tx: &mut WorkerTx, after: Option<&ContentKey>, max: i32) -> sqlx::Result<Vec<Short>> {
+pub async fn short_of_copies(db: &Database, after: Option<&ContentKey>, max: i32) -> sqlx::Result<Vec<Short>> {
     let rows: Vec<(Vec<u8>, i32)> = sqlx::query_as("select content, copies from short_of_copies($1, $2)")
         .bind(after.map_or(&[][..], ContentKey::as_bytes))
         .bind(max)
-        .fetch_all(&mut **tx)
+        .fetch_all(&db.worker)
         .await?;
     rows.into_iter()
         .map(|(bytes, copies)| Ok(Short { content: content(&bytes)?, copies: copies.unsigned_abs() as usize }))
@@ -315,11 +312,11 @@ pub async fn short_of_copies(tx: &mut WorkerTx, after: Option<&ContentKey>, max:
 }
 
 /// Adds placements from `candidates` until there are enough.
-pub async fn add_copies(tx: &mut WorkerTx, short: &Short, candidates: &[Uuid]) -> sqlx::Result<Vec<Wake>> {
+pub async fn add_copies(db: &Database, short: &Short, candidates: &[Uuid]) -> sqlx::Result<Vec<Wake>> {
     sqlx::query_as("select job, node_id, generation from add_copies($1, $2, $3)")
         .bind(short.content.as_bytes())
         .bind(i32::try_from(short.copies).unwrap_or(i32::MAX))
         .bind(candidates)
-        .fetch_all(&mut **tx)
+        .fetch_all(&db.worker)
         .await
 }

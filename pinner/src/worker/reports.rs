@@ -89,15 +89,13 @@ impl Reports {
         }
         let changed: Vec<_> = changed.into_iter().map(|(report, _)| report).collect();
         let same: Vec<_> = same.into_iter().map(|((ticket, _), _)| ticket).collect();
-        let mut tx = worker.db.worker().await?;
         let mut held = HashSet::new();
         if !changed.is_empty() {
-            held.extend(placements::report(&mut tx, worker.node, &changed, LEASE).await?);
+            held.extend(placements::report(&worker.db, worker.node, &changed, LEASE).await?);
         }
         if !same.is_empty() {
-            held.extend(placements::held(&mut tx, worker.node, &same).await?);
+            held.extend(placements::held(&worker.db, worker.node, &same).await?);
         }
-        tx.commit().await?;
         let mut running = self.running();
         for (ticket, progress) in &changed {
             if let Some(running) = running.get_mut(&ticket.id()) {

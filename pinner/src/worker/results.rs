@@ -132,21 +132,19 @@ async fn write(worker: &Worker, results: &[(&Ticket, &Ended)]) -> sqlx::Result<H
             Ended::Unpinned => unpinned.push(ticket),
         }
     }
-    let node = worker.node;
-    let mut tx = worker.db.worker().await?;
+    let (db, node) = (&worker.db, worker.node);
     let mut counted = HashSet::new();
     if !pinned.is_empty() {
-        counted.extend(placements::finish_pins(&mut tx, node, &pinned).await?);
+        counted.extend(placements::finish_pins(db, node, &pinned).await?);
     }
     if !failed.is_empty() {
-        counted.extend(placements::fail_pins(&mut tx, node, &failed).await?);
+        counted.extend(placements::fail_pins(db, node, &failed).await?);
     }
     if !released.is_empty() {
-        counted.extend(placements::release(&mut tx, node, &released).await?);
+        counted.extend(placements::release(db, node, &released).await?);
     }
     if !unpinned.is_empty() {
-        counted.extend(placements::finish_unpins(&mut tx, node, &unpinned).await?);
+        counted.extend(placements::finish_unpins(db, node, &unpinned).await?);
     }
-    tx.commit().await?;
     Ok(counted)
 }

@@ -40,9 +40,7 @@ impl Sweep {
 }
 
 async fn expire_leases(worker: &Worker) -> sqlx::Result<()> {
-    let mut tx = worker.db.worker().await?;
-    let jobs = placements::expire_leases(&mut tx, worker.node).await?;
-    tx.commit().await?;
+    let jobs = placements::expire_leases(&worker.db, worker.node).await?;
     if jobs > 0 {
         tracing::info!(jobs, "put back work whose lease ran out");
     }
@@ -50,17 +48,13 @@ async fn expire_leases(worker: &Worker) -> sqlx::Result<()> {
 }
 
 async fn expire_pins(worker: &Worker) -> sqlx::Result<()> {
-    let mut tx = worker.db.worker().await?;
-    let wakes = placements::expire_pins(&mut tx, EXPIRED_MAX).await?;
-    tx.commit().await?;
+    let wakes = placements::expire_pins(&worker.db, EXPIRED_MAX).await?;
     worker.waker.wake(&wakes);
     Ok(())
 }
 
 async fn fail_overdue(worker: &Worker) -> sqlx::Result<()> {
-    let mut tx = worker.db.worker().await?;
-    let failed = placements::fail_overdue(&mut tx, worker.node, worker.settings.retry.deadline, EXPIRED_MAX).await?;
-    tx.commit().await?;
+    let failed = placements::fail_overdue(&worker.db, worker.node, worker.settings.retry.deadline, EXPIRED_MAX).await?;
     if failed > 0 {
         tracing::info!(failed, "gave up on placements past their deadline");
     }
@@ -68,22 +62,16 @@ async fn fail_overdue(worker: &Worker) -> sqlx::Result<()> {
 }
 
 async fn release_kept(worker: &Worker) -> sqlx::Result<()> {
-    let mut tx = worker.db.worker().await?;
-    placements::release_kept(&mut tx, worker.node).await?;
-    tx.commit().await
+    placements::release_kept(&worker.db, worker.node).await.map(|_| ())
 }
 
 /// Gives the content to go on behind, or none when the end was reached.
 async fn add_copies(worker: &Worker, after: Option<&ContentKey>) -> sqlx::Result<Option<ContentKey>> {
-    let mut tx = worker.db.worker().await?;
-    let short = placements::short_of_copies(&mut tx, after, SHORT_MAX).await?;
-    tx.commit().await?;
+    let short = placements::short_of_copies(&worker.db, after, SHORT_MAX).await?;
     for content in &short {
         let candidates = worker.fleet.candidates(&content.content, content.copies);
         // A transaction each: locks are taken content by content, and one that fails holds up no other.
-        let mut tx = worker.db.worker().await?;
-        let wakes = placements::add_copies(&mut tx, content, &candidates).await?;
-        tx.commit().await?;
+        let wakes = placements::add_copies(&worker.db, content, &candidates).await?;
         worker.waker.wake(&wakes);
     }
     let more = short.len() >= SHORT_MAX.unsigned_abs() as usize;

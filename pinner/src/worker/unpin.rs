@@ -22,10 +22,7 @@ pub(super) async fn run(running: &Running, job: &Job) {
 /// still there, since garbage collection is ours alone.
 async fn attempt(running: &Running, job: &Job) -> anyhow::Result<Outcome> {
     let worker = &running.worker;
-    let mut tx = worker.db.worker().await?;
-    let wanted = placements::may_unpin(&mut tx, worker.node, &job.ticket).await?;
-    tx.commit().await?;
-    if !wanted {
+    if !placements::may_unpin(&worker.db, worker.node, &job.ticket).await? {
         return Ok(Outcome::Superseded);
     }
     worker.kubo.unpin(&job.ticket.content).await?;

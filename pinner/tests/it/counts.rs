@@ -97,7 +97,7 @@ async fn history(database: &Database, orgs: &[OrgId], seed: u64, steps: usize) {
                     .execute(&mut *tx)
                     .await
                     .unwrap();
-                sqlx::query("select note_bytes($1, $2)")
+                sqlx::query("select note_bytes(array[$1], array[$2::bigint])")
                     .bind(&key)
                     .bind(random.random_range(0..1_000_i64))
                     .execute(&mut *tx)
@@ -261,7 +261,12 @@ async fn a_batch_refuses_what_is_over_its_orgs_limit_and_nothing_else() {
     sqlx::query("update orgs set max_pins = null where id = $1").bind(full.uuid()).execute(&admin).await.unwrap();
     for (n, bytes) in [(1, 60), (3, 41)] {
         let key = SubmittedCid::parse(&cid(n)).unwrap().key().as_bytes().to_vec();
-        sqlx::query("select note_bytes($1, $2)").bind(key).bind(bytes).execute(&admin).await.unwrap();
+        sqlx::query("select note_bytes(array[$1], array[$2::bigint])")
+            .bind(key)
+            .bind(bytes)
+            .execute(&admin)
+            .await
+            .unwrap();
     }
     // What it holds already costs nothing; what is known to be too large is refused, what nobody knows is not.
     let rows = [1, 3, 4].map(|n| new_row(full, n, None));
@@ -279,7 +284,7 @@ async fn a_batch_refuses_what_is_over_its_orgs_limit_and_nothing_else() {
     );
     // What a replaced pin holds makes room once no other one holds it.
     let key = SubmittedCid::parse(&cid(1)).unwrap().key().as_bytes().to_vec();
-    sqlx::query("select note_bytes($1, 100)").bind(key).execute(&admin).await.unwrap();
+    sqlx::query("select note_bytes(array[$1], array[100::bigint])").bind(key).execute(&admin).await.unwrap();
     let held = "select id from pins where org_id = $1 and cid = $2";
     let held: Vec<Uuid> = sqlx::query_scalar(held).bind(full.uuid()).bind(cid(1)).fetch_all(&admin).await.unwrap();
     let [one, other] = held[..] else { panic!("{held:?}") };

@@ -53,6 +53,7 @@ pub(super) const DEFINERS: &[Known] = &[
     ("held_jobs for anchorage_worker", WORK),
     ("keep_until for anchorage_api", "about what the transaction itself has dropped"),
     ("lock_contents for anchorage_api", GUARDED),
+    ("lock_jobs for nobody", INNER),
     ("may_unpin for anchorage_worker", WORK),
     ("note_bytes for nobody", INNER),
     ("pin_progress for anchorage_api", GUARDED),
@@ -64,7 +65,6 @@ pub(super) const DEFINERS: &[Known] = &[
     ("short_of_copies for anchorage_worker", WORK),
     ("unpin_jobs for anchorage_api", GUARDED),
     ("usage_of for anchorage_api", GUARDED),
-    ("wakes for anchorage_api", GUARDED),
 ];
 
 /// Functions with the owner's rights that are meant to reach another org's rows when the API calls them.
