@@ -172,6 +172,8 @@ impl Lane {
                         todo.extend([(rest, tries), (requests, tries)]);
                     }
                     Next::GiveUp => {
+                        // It may be broken, and the next batch has a try less on a broken one.
+                        self.connection = None;
                         let (Failure::NotSent(error) | Failure::Statement(error)) = failure;
                         refuse(requests, error);
                     }

@@ -16,6 +16,7 @@ mod errors;
 mod hangups;
 mod histories;
 mod kubo_faults;
+mod lanes;
 mod life_of_a_pin;
 mod limits;
 mod members;
