@@ -2,10 +2,7 @@
 //! writers at a time and folding in between.
 
 use crate::stage::{database::Database, truth};
-use anchorage::{
-    config::{self, Secret},
-    db::{self, batch, pins, usage},
-};
+use anchorage::db::{self, batch, pins, usage};
 use futures::future::join_all;
 use pinner_core::{
     content::SubmittedCid,
@@ -15,29 +12,12 @@ use pinner_core::{
     pin::{NewPin, RawPin, Status},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use sqlx::{Connection, PgPool};
+use sqlx::Connection;
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 const STATUSES: [&str; 4] = ["queued", "pinning", "pinned", "failed"];
 const NAMES: [Option<&str>; 4] = [None, Some("Straße"), Some("STRASSE"), Some("other")];
-
-fn service(database: &Database) -> db::Database {
-    let url = |role: &str| Secret::new(database.url(role));
-    let urls = config::Database {
-        api_url: url("anchorage_api"),
-        worker_url: url("anchorage_worker"),
-        metrics_url: url("anchorage_metrics"),
-        pool_size: 8,
-    };
-    db::Database::new(&urls).unwrap()
-}
-
-async fn org(admin: &PgPool, n: u128) -> OrgId {
-    let id = Uuid::from_u128(n);
-    sqlx::query("select admin_create_org($1, $2)").bind(id).bind(format!("org-{n}")).execute(admin).await.unwrap();
-    OrgId::from_uuid(id)
-}
 
 fn cid(n: u8) -> String {
     // Identity hashes are short and legal: f, version 1, raw, identity, one byte.
@@ -59,7 +39,7 @@ fn new_row(org: OrgId, content: u8, name: Option<&str>) -> batch::NewRow {
 /// A writer's history: batches of several orgs, deletes, changes of status, of size and of refusal, and folds.
 async fn history(database: &Database, orgs: &[OrgId], seed: u64, steps: usize) {
     let mut random = StdRng::seed_from_u64(seed);
-    let (service, admin) = (service(database), database.pool("postgres"));
+    let (service, admin) = (database.service(), database.pool("postgres"));
     let mut lane = service.lane().await.unwrap();
     for _ in 0..steps {
         match random.random_range(0..10) {
@@ -174,8 +154,8 @@ async fn counts_pages_and_usage_are_exact_whatever_is_written_and_folded_meanwhi
     let seed: u64 =
         std::env::var("SEED").map_or_else(|_| rand::random(), |seed| seed.parse().expect("SEED is a number"));
     println!("SEED={seed}");
-    let orgs = [org(&admin, 1).await, org(&admin, 2).await, org(&admin, 3).await];
-    let service = service(&database);
+    let orgs = [database.org(1).await, database.org(2).await, database.org(3).await];
+    let service = database.service();
     for round in 0..6 {
         // Some pins of long ago, so that every level of buckets is cut somewhere.
         for (n, org) in orgs.iter().enumerate() {
@@ -231,8 +211,8 @@ async fn counts_pages_and_usage_are_exact_whatever_is_written_and_folded_meanwhi
 async fn a_batch_refuses_what_is_over_its_orgs_limit_and_nothing_else() {
     let database = Database::new().await;
     let admin = database.pool("postgres");
-    let (full, free) = (org(&admin, 1).await, org(&admin, 2).await);
-    let service = service(&database);
+    let (full, free) = (database.org(1).await, database.org(2).await);
+    let service = database.service();
     let mut lane = service.lane().await.unwrap();
     sqlx::query("update orgs set max_pins = 2, max_bytes = 100 where id = $1")
         .bind(full.uuid())

@@ -21,6 +21,7 @@ mod life_of_a_pin;
 mod limits;
 mod members;
 mod outages;
+mod pages;
 mod pins_api;
 mod pool;
 mod probes;

@@ -5,6 +5,11 @@ use super::{
     pinner::program,
     wait::until,
 };
+use anchorage::{
+    config::{self, Secret},
+    db,
+};
+use pinner_core::id::OrgId;
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgPoolOptions};
 use std::{
     process::Output,
@@ -103,6 +108,26 @@ impl Database {
     /// Connections of a role; `postgres` sees and may do everything.
     pub(crate) fn pool(&self, role: &str) -> PgPool {
         PgPoolOptions::new().max_connections(12).connect_lazy(&self.url(role)).expect("a well-formed URL")
+    }
+
+    /// The database as the service sees it, for tests of its statements.
+    pub(crate) fn service(&self) -> db::Database {
+        let url = |role: &str| Secret::new(self.url(role));
+        let urls = config::Database {
+            api_url: url("anchorage_api"),
+            worker_url: url("anchorage_worker"),
+            metrics_url: url("anchorage_metrics"),
+            pool_size: 8,
+        };
+        db::Database::new(&urls).expect("well-formed URLs")
+    }
+
+    /// An org without a service to make it.
+    pub(crate) async fn org(&self, n: u128) -> OrgId {
+        let id = uuid::Uuid::from_u128(n);
+        let org = sqlx::query("select admin_create_org($1, $2)").bind(id).bind(format!("org-{n}"));
+        org.execute(&self.pool("postgres")).await.expect("the superuser may");
+        OrgId::from_uuid(id)
     }
 
     /// Runs a statement of administration on the server.
