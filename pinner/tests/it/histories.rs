@@ -1,23 +1,27 @@
 //! Random histories of several orgs on few contents, with crashes in between, against a model: a map of pins.
 //!
-//! The pinner is killed in the middle of requests, Kubo goes away and comes back. At rest Kubo pins what some pin holds
-//! and nothing else; and a content that was pinned and is held ever since is neither unpinned nor added again, whoever
-//! deletes, replaces or dies meanwhile.
+//! The pinner is killed in the middle of requests, Kubo goes away and comes back, pins' time is up. At rest Kubo pins what
+//! some pin holds and nothing else; a content that was pinned and is held ever since is neither unpinned nor added again,
+//! whoever deletes, replaces or dies meanwhile; and each org is told at every moment what it uses.
 //!
 //! `HISTORIES=n` runs that many, `SEED=…` repeats one.
 
+mod operation;
+mod usage;
+
 use crate::stage::{
     cids,
-    client::{ALL, Client, id},
+    client::Client,
     database::Database,
     fake_kubo::{Addition, FakeKubo},
     pinner::{Pinner, Setup},
     truth,
-    wait::SOON,
+    wait::{SOON, until},
 };
 use futures::future::join_all;
+use operation::{Held, Operation, adopt, listed};
+use pinner_core::id::PinId;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -25,22 +29,6 @@ use std::{
 
 const ORGS: usize = 3;
 const STEPS: usize = 50;
-
-/// What one org asks for. Names are given once, so that a pin tells which request made it.
-#[derive(Debug, Clone)]
-enum Operation {
-    Create { name: String, cid: String },
-    Replace { old: String, name: String, cid: String },
-    Delete { old: String },
-    DeleteMany { old: Vec<String> },
-}
-
-/// A pin of the model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Held {
-    cid: String,
-    name: String,
-}
 
 /// One org: how to reach it, and the pins it must have by requestid.
 struct Org {
@@ -59,43 +47,6 @@ struct History {
     settled: BTreeMap<String, (usize, usize)>,
 }
 
-impl Operation {
-    async fn send(&self, org: &Client) -> reqwest::Result<Value> {
-        let request = match self {
-            Self::Create { name, cid } => {
-                org.request(reqwest::Method::POST, "/pins").json(&json!({"cid": cid, "name": name}))
-            }
-            Self::Replace { old, name, cid } => {
-                let pin = json!({"cid": cid, "name": name, "meta": {"of": old}});
-                org.request(reqwest::Method::POST, &format!("/pins/{old}")).json(&pin)
-            }
-            Self::Delete { old } => org.request(reqwest::Method::DELETE, &format!("/pins/{old}")),
-            Self::DeleteMany { old } => {
-                org.request(reqwest::Method::POST, "/api/v1/pins/delete").json(&json!({"requestids": old}))
-            }
-        };
-        let status = if matches!(self, Self::DeleteMany { .. }) { 200 } else { 202 };
-        Ok(org.try_send(request).await?.expect(status))
-    }
-
-    /// The pins that it ends.
-    fn old(&self) -> &[String] {
-        match self {
-            Self::Create { .. } => &[],
-            Self::Replace { old, .. } | Self::Delete { old } => std::slice::from_ref(old),
-            Self::DeleteMany { old } => old,
-        }
-    }
-
-    /// What the model makes of it once it was acknowledged.
-    fn apply(&self, pins: &mut BTreeMap<String, Held>, answer: &Value) {
-        self.old().iter().for_each(|old| drop(pins.remove(old)));
-        if let Self::Create { name, cid } | Self::Replace { name, cid, .. } = self {
-            pins.insert(id(answer), Held { cid: cid.clone(), name: name.clone() });
-        }
-    }
-}
-
 impl History {
     /// Something that `org` may do now; `busy` are pins that others of its requests are about.
     fn choose(&mut self, org: usize, busy: &mut BTreeSet<String>) -> Operation {
@@ -106,29 +57,52 @@ impl History {
         let old = free.choose(&mut self.random).cloned();
         let many: Vec<_> = free.into_iter().filter(|_| self.random.random_bool(0.3)).collect();
         let cid = self.contents.choose(&mut self.random).expect("not empty").clone();
+        let pin = Held { cid, name, expires: self.random.random_bool(0.3) };
         let operation = match (self.random.random_range(0..10), old) {
             // Of another content, mostly; then of the same, with nothing but name and meta changed.
-            (0..2, Some(old)) => Operation::Replace { old, name, cid },
-            (2..4, Some(old)) => Operation::Replace { cid: pins[&old].cid.clone(), old, name },
+            (0..2, Some(old)) => Operation::Replace { old, pin },
+            (2..4, Some(old)) => Operation::Replace { pin: Held { cid: pins[&old].cid.clone(), ..pin }, old },
             (4..6, Some(old)) => Operation::Delete { old },
             (6, Some(_)) if !many.is_empty() => Operation::DeleteMany { old: many },
-            _ => Operation::Create { name, cid },
+            _ => Operation::Create { pin },
         };
         busy.extend(operation.old().iter().cloned());
         operation
     }
 
-    /// One request, acknowledged.
-    async fn step(&mut self, org: usize) {
-        let operation = self.choose(org, &mut BTreeSet::new());
+    /// One request, acknowledged; not about those that are `busy`.
+    async fn step(&mut self, org: usize, mut busy: BTreeSet<String>) {
+        let operation = self.choose(org, &mut busy);
         let answer = operation.send(&self.orgs[org].client).await.expect("the service answers");
         operation.apply(&mut self.orgs[org].pins, &answer);
     }
 
+    /// Lets the time of some pins be up that are to delete themselves one day, and gives them.
+    async fn pass_time(&mut self, admin: &sqlx::PgPool) -> BTreeSet<String> {
+        let pins = self.orgs.iter().flat_map(|org| &org.pins).filter(|(_, pin)| pin.expires);
+        let over: BTreeSet<_> =
+            pins.filter(|_| self.random.random_bool(0.5)).map(|(requestid, _)| requestid.clone()).collect();
+        let passed = sqlx::query("update pins set expires = now() where id = any ($1)").bind(uuids(&over));
+        passed.execute(admin).await.expect("a well-formed statement");
+        over
+    }
+
+    /// Waits until these are gone, and nothing else with them.
+    async fn forget(&mut self, admin: &sqlx::PgPool, over: &BTreeSet<String>) {
+        until("pins whose time is up are gone", SOON, async || {
+            let left = sqlx::query_scalar("select count(*) from pins where id = any ($1)").bind(uuids(over));
+            let left: i64 = left.fetch_one(admin).await.expect("a well-formed query");
+            (left == 0).then_some(())
+        })
+        .await;
+        self.orgs.iter_mut().for_each(|org| org.pins.retain(|requestid, _| !over.contains(requestid)));
+    }
+
     /// Several requests at once in whose middle the pinner is killed. Each was carried out whole or not at all, and if
     /// it was acknowledged, it was.
-    async fn crash(&mut self, setup: &Setup, pinner: Pinner) -> Pinner {
-        let mut busy = BTreeSet::new();
+    async fn crash(&mut self, setup: &Setup, pinner: Pinner, admin: &sqlx::PgPool) -> Pinner {
+        let over = self.pass_time(admin).await;
+        let mut busy = over.clone();
         let operations: Vec<_> = (0..12).map(|n| (n % ORGS, self.choose(n % ORGS, &mut busy))).collect();
         let wait = Duration::from_micros(self.random.random_range(0..60_000));
         let requests = join_all(operations.iter().map(|(org, operation)| operation.send(&self.orgs[*org].client)));
@@ -146,6 +120,7 @@ impl History {
                 Err(_) => adopt(operation, pins, stored),
             }
         }
+        self.forget(admin, &over).await;
         pinner
     }
 
@@ -155,6 +130,7 @@ impl History {
         for org in &self.orgs {
             assert_eq!(listed(&org.client).await, org.pins);
         }
+        usage::check(admin, &self.orgs).await;
         let held = self.held();
         self.settled.retain(|cid, _| held.contains(cid));
         for (cid, before) in &self.settled {
@@ -179,34 +155,8 @@ impl History {
     }
 }
 
-/// What an org has, as the service lists it.
-async fn listed(org: &Client) -> BTreeMap<String, Held> {
-    let page = org.get(&format!("/pins?limit=1000&status={ALL}")).await.expect(200);
-    let text = |value: &Value| value.as_str().expect("a text").to_owned();
-    let pins = page["results"].as_array().expect("a list");
-    assert_eq!(page["count"].as_u64(), Some(pins.len() as u64), "the count and the page");
-    pins.iter().map(|pin| (id(pin), Held { cid: text(&pin["pin"]["cid"]), name: text(&pin["pin"]["name"]) })).collect()
-}
-
-/// Takes over what became of a request that was not answered.
-fn adopt(operation: &Operation, pins: &mut BTreeMap<String, Held>, stored: &BTreeMap<String, Held>) {
-    let new = match operation {
-        Operation::Create { name, .. } | Operation::Replace { name, .. } => {
-            stored.iter().find(|(_, pin)| pin.name == *name)
-        }
-        Operation::Delete { .. } | Operation::DeleteMany { .. } => None,
-    };
-    if let Operation::Replace { old, .. } = operation {
-        assert_ne!(stored.contains_key(old), new.is_some(), "half of {operation:?} was done");
-    }
-    let left = operation.old().iter().filter(|old| stored.contains_key(*old)).count();
-    assert!(left == 0 || left == operation.old().len(), "half of {operation:?} was done");
-    if left == 0 {
-        operation.old().iter().for_each(|old| drop(pins.remove(old)));
-    }
-    if let Some((id, pin)) = new {
-        pins.insert(id.clone(), pin.clone());
-    }
+fn uuids(pins: &BTreeSet<String>) -> Vec<uuid::Uuid> {
+    pins.iter().map(|pin| pin.parse::<PinId>().expect("a requestid").uuid()).collect()
 }
 
 async fn run(seed: u64) {
@@ -228,23 +178,30 @@ async fn run(seed: u64) {
     let mut history = History { random, contents, kubo, orgs, names: 0, settled: BTreeMap::new() };
     for _ in 0..STEPS {
         match history.random.random_range(0..40) {
-            0 => pinner = history.crash(&setup, pinner).await,
+            0 => pinner = history.crash(&setup, pinner, &admin).await,
             1..4 => history.rest(&admin).await,
             4 => {
                 history.kubo.set_present(false);
                 for org in 0..ORGS {
-                    history.step(org).await;
+                    history.step(org, BTreeSet::new()).await;
                 }
                 history.kubo.set_present(true);
             }
+            5..7 => {
+                let over = history.pass_time(&admin).await;
+                for org in 0..ORGS {
+                    history.step(org, over.clone()).await;
+                }
+                history.forget(&admin, &over).await;
+            }
             _ => {
                 let org = history.random.random_range(0..ORGS);
-                history.step(org).await;
+                history.step(org, BTreeSet::new()).await;
             }
         }
         history.check(&admin).await;
     }
-    pinner = history.crash(&setup, pinner).await;
+    pinner = history.crash(&setup, pinner, &admin).await;
     history.rest(&admin).await;
     // Nothing but name and meta: Kubo does not hear of it.
     let calls = |history: &History| {
@@ -253,7 +210,8 @@ async fn run(seed: u64) {
     let before = calls(&history);
     for org in 0..ORGS {
         let Some((old, pin)) = history.orgs[org].pins.first_key_value() else { continue };
-        let operation = Operation::Replace { old: old.clone(), name: format!("last {org}"), cid: pin.cid.clone() };
+        let operation =
+            Operation::Replace { old: old.clone(), pin: Held { name: format!("last {org}"), ..pin.clone() } };
         let answer = operation.send(&history.orgs[org].client).await.expect("the service answers");
         assert_eq!(answer["status"], "pinned", "what is held already is pinned at once");
         operation.apply(&mut history.orgs[org].pins, &answer);
