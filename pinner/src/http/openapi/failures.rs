@@ -16,7 +16,10 @@ impl Modify for Failures {
         for item in document.paths.paths.values_mut() {
             for operation in operations(item) {
                 for (status, description) in of(operation) {
-                    operation.responses.responses.insert(status.to_owned(), failure(description));
+                    let responses = &mut operation.responses.responses;
+                    if !responses.get(status).is_some_and(is_told) {
+                        responses.insert(status.to_owned(), failure(description));
+                    }
                 }
             }
         }
@@ -29,6 +32,11 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
         .filter_map(Option::as_mut)
 }
 
+/// Whether the handler says itself what this answer means.
+fn is_told(response: &RefOr<Response>) -> bool {
+    matches!(response, RefOr::T(response) if !response.description.is_empty())
+}
+
 /// Status and description of each error that this operation shares with others.
 fn of(operation: &Operation) -> Vec<(&'static str, &'static str)> {
     let (mut has_path, mut has_query) = (false, false);
@@ -39,6 +47,10 @@ fn of(operation: &Operation) -> Vec<(&'static str, &'static str)> {
         }
     }
     let has_body = operation.request_body.is_some();
+    // Read to its end before anything is done: see `http::body`. What is read as it comes is answered as it comes.
+    let has_whole_body = matches!(
+        &operation.request_body, Some(RefOr::T(body)) if body.content.contains_key("application/json")
+    );
     let mut failures = Vec::new();
     // Probes have neither tokens nor errors in this form.
     if operation.security.is_none() {
@@ -52,8 +64,8 @@ fn of(operation: &Operation) -> Vec<(&'static str, &'static str)> {
     if has_path {
         failures.push(("404", "Nothing there, or another org's"));
     }
-    if has_body {
-        failures.push(("408", "Nothing came for too long in the middle of the body"));
+    if has_whole_body {
+        failures.push(("408", "The body came too slowly or not at all"));
         failures.push(("413", "The body is too large"));
     }
     failures.push(("503", "Not now; `Retry-After` says when"));

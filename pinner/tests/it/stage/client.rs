@@ -1,5 +1,6 @@
-//! A client of the HTTP API that holds every answer to the rule on errors.
+//! A client of the HTTP API that holds every answer to the rule on errors and to the service's own description.
 
+use super::described;
 use reqwest::{Method, header::HeaderMap};
 use serde_json::Value;
 
@@ -94,9 +95,13 @@ impl Client {
 
     /// As [`Self::send`], for when the service may not answer at all.
     pub(crate) async fn try_send(&self, request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
-        let response = request.send().await?;
+        let (http, request) = request.build_split();
+        let request = request?;
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = http.execute(request).await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let answer = Answer { status, headers, body: response.text().await? };
+        described::check(&method, &path, status);
         if status >= 400 && !answer.body.starts_with("not ready") && !answer.body.starts_with("[") {
             answer.reason();
         }
