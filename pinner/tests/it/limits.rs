@@ -5,7 +5,7 @@ use crate::stage::{
     client::{Answer, is},
     database::Database,
     fake_kubo::FakeKubo,
-    pinner::{Pinner, Setup},
+    pinner::{ADMIN_TOKEN, Pinner, Setup, program},
     wait::{SOON, until},
 };
 use reqwest::Method;
@@ -57,6 +57,59 @@ async fn limits_are_set_one_by_one_and_taken_away_by_null() {
     }
     let request = org.request(Method::PATCH, "/admin/v1/orgs/acme").json(&json!({"maxPins": null}));
     is(&org.send(request).await, 403, "FORBIDDEN", "platform:admin", "an org of itself");
+}
+
+/// `anchorage admin set-limits` with this token: exit code, stdout and stderr.
+async fn set_limits(pinner: &Pinner, token: &str, args: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = program("admin");
+    command.env("ANCHORAGE_SERVER", &pinner.url).env("ANCHORAGE_TOKEN", token).arg("set-limits").args(args);
+    let output = command.kill_on_drop(true).output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn whoever_runs_the_platform_sets_limits_from_a_terminal() {
+    let (_database, _kubo, pinner) = pinner().await;
+    let org = pinner.org("acme").await;
+    org.pin(&cids::fresh()).await;
+
+    let (code, shown, said) =
+        set_limits(&pinner, ADMIN_TOKEN, &["--org", "acme", "--max-pins", "1", "--max-bytes", "10GiB"]).await;
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    let lines: Vec<Vec<_>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+    let [head, acme] = &lines[..] else { panic!("{shown}") };
+    assert_eq!(head[..], ["NAME", "ID", "PINS", "MAX-PINS", "BYTES", "MAX-BYTES", "CREATED"]);
+    assert_eq!((acme[0], acme[2], acme[3], acme[5]), ("acme", "1", "1", "10.0GiB"), "{shown}");
+    let refused = org.post("/pins", &json!({"cid": cids::fresh()})).await;
+    is(&refused, 409, "INSUFFICIENT_FUNDS", "limit is 1 pins", "over the limit");
+
+    // What is not named stays; as JSON it is what the admin API has.
+    let (code, shown, _) =
+        set_limits(&pinner, ADMIN_TOKEN, &["--org", "acme", "--max-pins", "none", "-o", "json"]).await;
+    let listed = pinner.admin().get("/admin/v1/orgs").await.expect(200)["orgs"][0].clone();
+    assert_eq!((code, serde_json::from_str::<Value>(&shown).unwrap()), (Some(0), listed.clone()));
+    assert_eq!(listed["limits"], json!({"maxPins": null, "maxBytes": 10_u64 << 30}));
+    org.pin(&cids::fresh()).await;
+
+    let org_token = pinner.admin().post("/admin/v1/tokens", &json!({"org": "acme", "scopes": ["org:admin"]})).await;
+    let org_token = org_token.expect(201)["token"].as_str().unwrap().to_owned();
+    for (token, args, code, says) in [
+        (ADMIN_TOKEN, &["--org", "nobody", "--max-pins", "1"][..], 3, "no org of this name"),
+        (&org_token, &["--org", "acme", "--max-pins", "1"], 3, "platform:admin"),
+        ("nonsense", &["--org", "acme", "--max-pins", "1"], 3, "token"),
+        (ADMIN_TOKEN, &["--org", "acme"], 2, "--max-pins"),
+        (ADMIN_TOKEN, &["--max-pins", "1"], 2, "--org"),
+        (ADMIN_TOKEN, &["--org", "acme", "--max-pins", "-1"], 2, "--max-pins"),
+        (ADMIN_TOKEN, &["--org", "acme", "--max-pins", "1.5"], 2, "a whole number, or none"),
+        (ADMIN_TOKEN, &["--org", "acme", "--max-bytes", "10 apples"], 2, "1048576, 500MB or 10GiB"),
+    ] {
+        let (ended, shown, said) = set_limits(&pinner, token, args).await;
+        assert_eq!((ended, shown.as_str()), (Some(code), ""), "{args:?}: {said}");
+        assert!(said.contains(says), "{args:?} should say {says:?}: {said}");
+    }
+    let limits = org.get("/api/v1/usage").await.expect(200)["limits"].clone();
+    assert_eq!(limits, json!({"maxPins": null, "maxBytes": 10_u64 << 30}), "what was refused changed nothing");
 }
 
 #[tokio::test]
