@@ -26,6 +26,7 @@ mod pins_api;
 mod pool;
 mod probes;
 mod readme;
+mod shared_blocks;
 mod shared_content;
 mod tenancy;
 mod tokens;

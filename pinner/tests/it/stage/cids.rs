@@ -24,6 +24,19 @@ pub(crate) fn fresh() -> String {
     raw(&fresh_block())
 }
 
+/// A block of dag-pb that links to these, and its CID.
+pub(crate) fn node(links: &[&str]) -> (String, Vec<u8>) {
+    let mut block = Vec::new();
+    for link in links {
+        let target = link.parse::<Cid>().expect("a CID").to_bytes();
+        // A PBLink of a hash and an empty name; none of this is longer than a byte can say.
+        let link = [&[0x0a, target.len() as u8][..], &target, &[0x12, 0]].concat();
+        block.extend([0x12, link.len() as u8]);
+        block.extend(link);
+    }
+    (Cid::new_v1(DAG_PB, hash(&block)).to_string(), block)
+}
+
 /// Two spellings of one new content: CIDv0 and CIDv1.
 pub(crate) fn both_versions() -> (String, String) {
     let hash = hash(&fresh_block());
@@ -36,11 +49,20 @@ fn hash(block: &[u8]) -> Multihash<64> {
 
 /// Stores a block in a Kubo without pinning it.
 pub(crate) async fn put(kubo: &str, block: &[u8]) {
+    put_as(kubo, block, "raw").await;
+}
+
+/// Stores a block of [`node`] in a Kubo without pinning it.
+pub(crate) async fn put_node(kubo: &str, block: &[u8]) {
+    put_as(kubo, block, "dag-pb").await;
+}
+
+async fn put_as(kubo: &str, block: &[u8], codec: &str) {
     let mut body = b"--b\r\nContent-Disposition: form-data; name=\"data\"; filename=\"b\"\r\n\r\n".to_vec();
     body.extend_from_slice(block);
     body.extend_from_slice(b"\r\n--b--\r\n");
     let answer = reqwest::Client::new()
-        .post(format!("{kubo}/api/v0/block/put?cid-codec=raw&mhtype=sha2-256"))
+        .post(format!("{kubo}/api/v0/block/put?cid-codec={codec}&mhtype=sha2-256"))
         .header("content-type", "multipart/form-data; boundary=b")
         .body(body)
         .send()

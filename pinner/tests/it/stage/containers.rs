@@ -67,10 +67,11 @@ pub(crate) fn nats_url(port: u16) -> String {
 /// Two Kubos of one private network, which dial each other and nobody else.
 pub(crate) static KUBOS: LazyLock<[String; 2]> = LazyLock::new(|| {
     let both = [std::thread::spawn(kubo), std::thread::spawn(kubo)];
-    both.map(|one| format!("http://127.0.0.1:{}", one.join().expect("a Kubo started")))
+    both.map(|one| one.join().expect("a Kubo started"))
 });
 
-fn kubo() -> u16 {
+/// Starts a Kubo for a test that collects its garbage, and gives its RPC.
+pub(crate) fn kubo() -> String {
     // Everything off that would look for others (HAZARDS 16).
     let quiet = "#!/bin/sh
 set -eu
@@ -97,7 +98,7 @@ ipfs config --json Addresses.Swarm '[\"/ip4/0.0.0.0/tcp/4001\"]'
         .with_env_var("IPFS_TELEMETRY", "off")
         .with_env_var("LIBP2P_FORCE_PNET", "1")
         .with_copy_to("/container-init.d/quiet.sh", quiet.as_bytes().to_vec());
-    start(image, 5001)
+    format!("http://127.0.0.1:{}", start(image, 5001))
 }
 
 /// Starts a container and gives the host's port for its `port`. It lives until the watchdog removes it.
