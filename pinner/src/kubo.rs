@@ -17,6 +17,8 @@ use std::time::Duration;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Calls that only look something up. Kubo may be busy with a large DAG meanwhile.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Measuring a DAG; some hundred thousand blocks.
+const MEASURE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Removing a pin can wait for Kubo's locks.
 const UNPIN_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -91,6 +93,20 @@ impl Kubo {
         }
     }
 
+    /// Blocks and bytes of a content that Kubo holds whole, each block counted once. Kubo walks all of it and asks nobody
+    /// for what is missing; one so large that it takes longer than 5 s is an error.
+    pub async fn measure(&self, content: &ContentKey) -> Result<(u64, u64), KuboError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            unique_blocks: u64,
+            total_size: u64,
+        }
+        let parameters = [("arg", &*content.to_string()), ("progress", "false"), ("offline", "true")];
+        let answer: Answer = self.ask("dag/stat", &parameters, MEASURE_TIMEOUT).await?;
+        Ok((answer.unique_blocks, answer.total_size))
+    }
+
     /// Whether Kubo is about to let a content go because somebody asked it to who need not be there any more.
     pub async fn is_unpinning(&self, content: &ContentKey) -> Result<bool, KuboError> {
         #[derive(Deserialize)]
@@ -141,7 +157,16 @@ impl Kubo {
         call: &'static str,
         parameters: &[(&str, &str)],
     ) -> Result<T, KuboError> {
-        let request = self.client.post(self.endpoint(call)).query(parameters).timeout(LOOKUP_TIMEOUT);
+        self.ask(call, parameters, LOOKUP_TIMEOUT).await
+    }
+
+    async fn ask<T: serde::de::DeserializeOwned>(
+        &self,
+        call: &'static str,
+        parameters: &[(&str, &str)],
+        within: Duration,
+    ) -> Result<T, KuboError> {
+        let request = self.client.post(self.endpoint(call)).query(parameters).timeout(within);
         let response = accepted(request.send().await.map_err(KuboError::Unreachable)?).await?;
         let body = response.bytes().await.map_err(KuboError::Unreachable)?;
         serde_json::from_slice(&body).map_err(|error| KuboError::Strange { call, why: error.to_string() })

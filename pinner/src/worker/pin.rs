@@ -67,12 +67,23 @@ async fn attempt(running: &Running, slot: &Slot, job: &Job, reported: &Reported)
     }
     match worker.kubo.is_pinned(&job.ticket.content).await {
         // Never added again: that would delete the pin first (HAZARDS 11).
-        Ok(true) => return End::Pinned(Progress::default()),
+        Ok(true) => return End::Pinned(size(worker, job).await),
         Ok(false) => {}
         Err(error) => return from_kubo(error),
     }
     dial::dial(worker, &job.origins).await;
     fetch(worker, slot, job, reported).await
+}
+
+/// How large a content is that Kubo holds already. Nothing, as far as anybody knows, if that cannot be said: it is held.
+async fn size(worker: &Worker, job: &Job) -> Progress {
+    match worker.kubo.measure(&job.ticket.content).await {
+        Ok((blocks, bytes)) => Progress { blocks, bytes },
+        Err(error) => {
+            tracing::debug!(%error, content = %job.ticket.content, "a content that is held is of unknown size");
+            Progress::default()
+        }
+    }
 }
 
 /// Waits until Kubo has done with an unpin that somebody asked for who is not there any more. What it does to a pin

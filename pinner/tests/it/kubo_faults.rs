@@ -39,6 +39,27 @@ async fn what_kubo_holds_already_is_never_added_again() {
 }
 
 #[tokio::test]
+async fn what_kubo_holds_already_is_measured_if_that_can_be_and_pinned_anyway() {
+    let (_database, kubo, _pinner, org) = stage(|setup| setup).await;
+    for (measures_nothing, size) in [(false, json!("100")), (true, json!(null))] {
+        let cid = cids::fresh();
+        kubo.look(|record| {
+            record.pinned.insert(cid.clone());
+            record.measures_nothing = measures_nothing;
+        });
+        let id = org.pin(&cid).await;
+        let pin = wait_for(&org, &id, "pinned", |pin| pin["status"] == "pinned").await;
+        assert_eq!((&pin["info"]["dag_size"], kubo.calls("dag/stat", &cid)), (&size, 1), "{pin}");
+    }
+    // What is fetched is measured on the way: two calls, no more.
+    let cid = cids::fresh();
+    let id = org.pin(&cid).await;
+    wait_for(&org, &id, "pinned", |pin| pin["status"] == "pinned").await;
+    assert_eq!(kubo.look(|record| record.calls.iter().filter(|(_, arg)| *arg == cid).count()), 2);
+    kubo.check();
+}
+
+#[tokio::test]
 async fn an_addition_that_ends_without_naming_the_pin_is_a_failure_and_is_tried_again() {
     for fault in [Addition::EndsWithoutPin, Addition::ErrorLine, Addition::BreaksOff] {
         let (database, kubo, _pinner, org) = stage(|setup| setup).await;

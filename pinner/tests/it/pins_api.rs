@@ -44,6 +44,35 @@ async fn a_pin_is_held_by_kubo_when_it_says_pinned_and_let_go_after_its_delete()
 
 /// The loop of boxo's client: `before` is the last `created` of a page, and it ends when `count` is the page's length.
 #[tokio::test]
+async fn a_pin_says_how_large_its_content_is_whether_kubo_fetched_or_held_it() {
+    let database = Database::new().await;
+    let pinner = Setup::new(&database, &KUBOS[0]).start().await;
+    let org = pinner.org("acme").await;
+    // A root with one leaf twice and another one: what it has twice it has once.
+    let leaves = [cids::fresh_block(), cids::fresh_block().repeat(1_000)];
+    let [once, twice] = [cids::raw(&leaves[0]), cids::raw(&leaves[1])];
+    let (cid, root) = cids::node(&[&once, &twice, &twice]);
+    for leaf in &leaves {
+        cids::put(&KUBOS[0], leaf).await;
+    }
+    cids::put_node(&KUBOS[0], &root).await;
+    let size = (root.len() + leaves[0].len() + leaves[1].len()).to_string();
+    for held in [false, true] {
+        if held {
+            let pin = format!("{}/api/v0/pin/add?arg={cid}", KUBOS[0]);
+            assert!(reqwest::Client::new().post(pin).send().await.unwrap().status().is_success());
+        }
+        let id = org.pin(&cid).await;
+        until("it is pinned", SOON, async || (org.status(&id).await == "pinned").then_some(())).await;
+        let info = org.get(&format!("/pins/{id}")).await.expect(200)["info"].clone();
+        assert_eq!(info["dag_size"], size, "held: {held}: {info}");
+        org.delete(&format!("/pins/{id}")).await.expect(202);
+        truth::wait_for_rest(&database.pool("postgres"), SOON).await;
+        assert!(!cids::is_pinned(&KUBOS[0], &cid).await);
+    }
+}
+
+#[tokio::test]
 async fn paging_as_kubo_does_shows_each_of_200_concurrent_pins_once() {
     const PINS: usize = 200;
     let (database, kubo) = (Database::new().await, FakeKubo::new().await);
