@@ -159,7 +159,7 @@ impl Lane {
                 continue;
             }
             match self.try_write(&requests).await {
-                Ok(written) => self.answer(requests, written),
+                Ok(written) => self.answer(requests, written, tries).await,
                 Err(failure) => match next(&failure, requests.len(), tries) {
                     Next::Again => todo.push((requests, tries + 1)),
                     Next::LookUp => {
@@ -196,13 +196,17 @@ impl Lane {
         written.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(Failure::Statement)
     }
 
-    fn answer(&self, requests: Vec<Request>, written: Written) {
-        let accepted = written.verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Accepted { .. })).count();
-        self.metrics.pins_accepted(accepted as u64);
+    async fn answer(&self, requests: Vec<Request>, written: Written, tries: usize) {
         self.waker.wake(&written.wakes);
         for (request, verdict) in requests.into_iter().zip(written.verdicts) {
-            // Whoever asked may have gone.
-            drop(request.answer.send(Ok(verdict)));
+            match verdict {
+                // An earlier try may have written it after it was looked for, so that it is in its own way.
+                Verdict::OverLimit { .. } if tries > 1 => match self.written(&request.row).await {
+                    Ok(found) => self.tell(request, found.unwrap_or(verdict)),
+                    Err(error) => refuse(vec![request], error),
+                },
+                verdict => self.tell(request, verdict),
+            }
         }
     }
 
@@ -210,17 +214,25 @@ impl Lane {
     async fn answer_those_written(&self, requests: Vec<Request>) -> Vec<Request> {
         let mut missing = Vec::new();
         for request in requests {
-            match pins::read(&self.db, request.row.org, request.row.id).await {
-                Ok(Some((pin, progress))) => {
-                    self.metrics.pins_accepted(1);
-                    let verdict = Verdict::Accepted { created: pin.created, status: pin.status, progress };
-                    drop(request.answer.send(Ok(verdict)));
-                }
+            match self.written(&request.row).await {
+                Ok(Some(verdict)) => self.tell(request, verdict),
                 Ok(None) => missing.push(request),
                 Err(error) => refuse(vec![request], error),
             }
         }
         missing
+    }
+
+    /// What became of a row that may have been written, if it was.
+    async fn written(&self, row: &NewRow) -> sqlx::Result<Option<Verdict>> {
+        let found = pins::read(&self.db, row.org, row.id).await?;
+        Ok(found.map(|(pin, progress)| Verdict::Accepted { created: pin.created, status: pin.status, progress }))
+    }
+
+    fn tell(&self, request: Request, verdict: Verdict) {
+        self.metrics.pins_accepted(u64::from(matches!(verdict, Verdict::Accepted { .. })));
+        // Whoever asked may have gone.
+        drop(request.answer.send(Ok(verdict)));
     }
 }
 

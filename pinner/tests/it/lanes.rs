@@ -186,6 +186,23 @@ async fn a_lane_whose_connection_breaks_while_its_statement_goes_on_writes_each_
     scene.check_after(OTHERS + 1).await;
 }
 
+/// The second statement finds the org's limit reached by what the first one wrote.
+#[tokio::test]
+async fn a_pin_that_was_written_unseen_is_not_refused_for_the_room_that_it_takes_itself() {
+    let scene = Scene::new().await;
+    sqlx::query("update orgs set max_pins = 1").execute(&scene.admin).await.unwrap();
+    let held = scene.hold().await;
+    let first = scene.ask(["first".to_owned()]).remove(0);
+    scene.waiting(1).await;
+    scene.proxy.break_off();
+    scene.waiting(2).await;
+    held.rollback().await.unwrap();
+    let accepted = first.await.unwrap().expect(202);
+    assert_eq!(scene.org.get(&format!("/pins/{}", id(&accepted))).await.status, 200);
+    let refused = scene.org.post("/pins", &json!({"cid": cids::fresh()})).await;
+    is(&refused, 409, "INSUFFICIENT_FUNDS", "limit is 1 pins", "another one");
+}
+
 #[tokio::test]
 async fn pins_whose_commit_was_never_confirmed_are_looked_up_and_not_written_again() {
     let scene = Scene::new().await;
