@@ -4,7 +4,7 @@ pub(crate) mod cids;
 pub(crate) mod client;
 pub(crate) mod containers;
 pub(crate) mod database;
-mod described;
+pub(crate) mod described;
 pub(crate) mod fake_kubo;
 pub(crate) mod pinner;
 pub(crate) mod proxy;

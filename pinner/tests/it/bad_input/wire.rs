@@ -1,8 +1,9 @@
 //! What no client library would send, as bytes on a socket.
 
 use super::Scene;
-use crate::stage::{cids, wait::SOON};
+use crate::stage::{cids, described, wait::SOON};
 use futures::future::{join, join_all};
+use reqwest::Method;
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::{
@@ -43,7 +44,10 @@ impl Scene {
     /// A POST of a body, closed afterwards.
     async fn post(&self, headers: &str, body: &[u8]) -> (Vec<u16>, String) {
         let headers = format!("{headers}Connection: close\r\n");
-        self.exchange(&[self.head("POST /pins", &headers).await.as_bytes(), body].concat()).await
+        let (statuses, text) =
+            self.exchange(&[self.head("POST /pins", &headers).await.as_bytes(), body].concat()).await;
+        statuses.iter().for_each(|status| described::check(&Method::POST, "/pins", *status));
+        (statuses, text)
     }
 }
 
