@@ -11,15 +11,18 @@
 create function lock_contents(held_keys bytea[], new_key bytea) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
+declare
+    org uuid := public.current_org();
+    keys bytea[];
 begin
     if new_key is not null then
-        perform 1 from public.orgs where id = public.current_org() for no key update;
+        perform 1 from public.orgs where id = org for no key update;
     end if;
-    perform 1 from public.contents
-    where key = new_key or key in (
-        select content from public.pins where content = any (held_keys) and org_id = public.current_org()
-    )
-    order by key for no key update;
+    keys := array(
+        select k.key from unnest(held_keys) as k (key)
+        where (select true from public.pins p where p.content = k.key and p.org_id = org limit 1)
+    ) || new_key;
+    perform 1 from public.contents where key = any (keys) order by key for no key update;
 end
 $$;
 
@@ -420,28 +423,36 @@ as $$
 #variable_conflict use_column
 declare
     -- Once: each row would read the whole setting.
+    org uuid := public.current_org();
     orgs uuid[] := public.current_orgs();
 begin
     return query
         select
-            pins.id,
-            pins.status::text,
-            coalesce(array_agg(p.node_id order by p.status = 'pinned' desc, p.job) filter (where p.node_id is not null), '{}'),
-            count(p.node_id),
-            count(*) filter (where p.status = 'pinned'),
-            coalesce(max(p.attempts) filter (where p.status <> 'pinned'), 0),
-            coalesce(max(p.blocks), 0),
-            coalesce(max(p.bytes), 0),
-            min(p.next_attempt) filter (where p.status = 'queued' and p.attempts > 0),
-            (array_agg(p.error order by p.job) filter (where p.status in ('queued', 'failed') and p.error is not null))[1],
-            (array_agg(p.reason order by p.job) filter (where p.status in ('queued', 'failed') and p.error is not null))[1],
-            pins.expires,
-            pins.refused
-        from public.pins
-        left join public.placements p on p.content = pins.content and p.status <> 'unpinning'
-        where pins.id = any (pin_ids)
-            and (pins.org_id = (select public.current_org()) or pins.org_id = any (orgs))
-        group by pins.org_id, pins.id;
+            a.id, pin.status::text, coalesce(placed.nodes, '{}'), placed.copies, placed.pinned, placed.attempts,
+            placed.blocks, placed.bytes, placed.next_attempt, placed.errors[1], placed.reasons[1], pin.expires, pin.refused
+        from unnest(pin_ids) as a (id)
+        cross join lateral (
+            select p.status, p.content, p.expires, p.refused from public.pins p
+            where p.id = a.id and (p.org_id = org or p.org_id = any (orgs))
+            offset 0
+        ) pin
+        cross join lateral (
+            select
+                array_agg(p.node_id) as nodes,
+                count(*) as copies,
+                count(*) filter (where p.status = 'pinned') as pinned,
+                coalesce(max(p.attempts) filter (where p.status <> 'pinned'), 0) as attempts,
+                coalesce(max(p.blocks), 0) as blocks,
+                coalesce(max(p.bytes), 0) as bytes,
+                min(p.next_attempt) filter (where p.status = 'queued' and p.attempts > 0) as next_attempt,
+                array_agg(p.error) filter (where p.status in ('queued', 'failed') and p.error is not null) as errors,
+                array_agg(p.reason) filter (where p.status in ('queued', 'failed') and p.error is not null) as reasons
+            from (
+                select * from public.placements p
+                where p.content = pin.content and p.status <> 'unpinning'
+                order by p.status = 'pinned' desc, p.job
+            ) p
+        ) placed;
 end
 $$;
 

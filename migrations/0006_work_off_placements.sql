@@ -53,7 +53,14 @@ begin
             for no key update skip locked
         );
     end if;
-    if unpins > 0 then
+    -- A claim need not outlive the database's failure: what is lost is taken once more, under the same generation and
+    -- by the same node. But that an unpin has begun must never be forgotten.
+    if unpins = 0 or (
+        select true from public.placements p
+        where p.node_id = node and p.status = 'unpinning' and p.next_attempt <= now() limit 1
+    ) is null then
+        perform set_config('synchronous_commit', 'off', true);
+    else
         due := due || array(
             select p.ctid from public.placements p
             where p.node_id = node and p.status = 'unpinning' and p.next_attempt <= now()

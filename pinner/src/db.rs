@@ -39,8 +39,8 @@ impl Database {
             pool::lazy(url.expose(), size, settings).map_err(|source| DatabaseUrlError { key, source })
         };
         Ok(Self {
-            api: pool(&config.api_url, "database.apiUrl", config.pool_size, &[])?,
-            worker: pool(&config.worker_url, "database.workerUrl", config.pool_size, &pool::PLAN_ONCE)?,
+            api: pool(&config.api_url, "database.apiUrl", config.pool_size, &pool::BY_INDEX)?,
+            worker: pool(&config.worker_url, "database.workerUrl", config.pool_size, &pool::BY_INDEX)?,
             metrics: pool(&config.metrics_url, "database.metricsUrl", 1, &[])?,
         })
     }
@@ -58,8 +58,7 @@ impl Database {
     /// Opens a connection of the API that belongs to the caller alone, to write batches of pins with: see
     /// [`batch::write`].
     pub async fn lane(&self) -> sqlx::Result<PgConnection> {
-        let options = self.api.connect_options().as_ref().clone().options(pool::PLAN_ONCE);
-        PgConnection::connect_with(&options).await
+        PgConnection::connect_with(&self.api.connect_options()).await
     }
 
     /// Begins a transaction of the API without an org: it sees the fleet, the signing keys and no tenant.

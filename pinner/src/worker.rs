@@ -48,6 +48,8 @@ const LEASE: Duration = Duration::from_secs(60);
 /// Waits between tries to tell the database how a job ended.
 const INSIST_WAITS: [Duration; 4] =
     [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4)];
+/// How long to leave a job alone when Kubo is away. It is no attempt.
+const KUBO_AWAY: Duration = Duration::from_secs(2);
 /// The most jobs of one lane that one look takes, so that a look stays short.
 const CLAIM_MAX: usize = 64;
 
@@ -106,7 +108,7 @@ pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
     let mut kubo_ready = worker.kubo_ready.clone();
     let (results, queue) = Results::new();
     let lanes = Arc::new(Lanes::new(worker.settings.slots));
-    let (exclusive, reports) = (Exclusive::default(), Arc::default());
+    let (exclusive, reports) = (Exclusive::default(), Arc::<Reports>::default());
     let running = Arc::new(Running { worker, exclusive, lanes, reports, results, stop: stop.clone() });
     hand_back(&running.worker).await;
     let mut jobs = JoinSet::new();
@@ -117,7 +119,11 @@ pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
                 () = stop.cancelled() => break,
                 () = listener.heard() => {}
                 () = running.lanes.freed() => {}
-                Some(_) = jobs.join_next(), if !jobs.is_empty() => continue,
+                Some(ended) = jobs.join_next(), if !jobs.is_empty() => {
+                    if !matches!(ended, Ok(After::Look)) {
+                        continue;
+                    }
+                }
                 Ok(()) = kubo_ready.changed() => {}
                 _ = tick.tick() => sweep.run(&running.worker).await,
             }
@@ -129,14 +135,14 @@ pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
     // Results are told as long as there are jobs that could have one.
     tokio::select! {
         () = work => {}
-        () = queue.run(&running.worker, &stop) => {}
+        () = queue.run(&running.worker, &running.reports, &stop) => {}
         () = async { running.reports.run(&running.worker, &stop).await; std::future::pending().await } => {}
     }
     hand_back(&running.worker).await;
 }
 
 /// Claims what is due into free slots.
-async fn look(running: &Arc<Running>, listener: &mut Listener, jobs: &mut JoinSet<()>, taken: &mut u64) {
+async fn look(running: &Arc<Running>, listener: &mut Listener, jobs: &mut JoinSet<After>, taken: &mut u64) {
     let answers = listener.begin();
     loop {
         let room = running.lanes.room(*taken, CLAIM_MAX);
@@ -164,18 +170,34 @@ async fn look(running: &Arc<Running>, listener: &mut Listener, jobs: &mut JoinSe
     listener.end(answers);
 }
 
+/// What the end of a job asks for. Its slot was free before, and was looked after then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// Nothing.
+    Nothing,
+    /// A look: the job itself is due again at once.
+    Look,
+}
+
 /// Works on a job from its claim to the moment when the database knows how it ended.
-async fn work(running: Arc<Running>, slot: Slot, job: Job) {
+async fn work(running: Arc<Running>, slot: Slot, job: Job) -> After {
     // From now on, so that the lease is renewed also while somebody else works on the content.
     let reported = running.reports.begin(&job.ticket);
+    let alone = async {
+        slot.begin().await;
+        running.exclusive.lock(&job.ticket.content).await
+    };
     let _alone = tokio::select! {
-        alone = running.exclusive.lock(&job.ticket.content) => alone,
-        () = reported.superseded() => return,
-        () = running.stop.cancelled() => return,
+        alone = alone => alone,
+        () = reported.superseded() => return After::Nothing,
+        () = running.stop.cancelled() => return After::Nothing,
     };
     match job.lane {
         Lane::Fresh | Lane::Retry => pin::run(&running, slot, reported, &job).await,
-        Lane::Unpin => unpin::run(&running, &job).await,
+        Lane::Unpin => {
+            unpin::run(&running, &job).await;
+            After::Nothing
+        }
     }
 }
 

@@ -35,7 +35,7 @@ const CONNECTIONS: usize = 32;
 /// Orgs that do.
 const ORGS: usize = 8;
 /// Between two looks whether all is pinned.
-const LOOK: Duration = Duration::from_millis(5);
+const LOOK: Duration = Duration::from_millis(20);
 /// A round that takes longer has lost a pin.
 const PATIENCE: Duration = Duration::from_mins(5);
 /// How long the calls are counted that come without any pin.

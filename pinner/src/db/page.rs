@@ -1,7 +1,7 @@
 //! The statement behind a page of pins: a walk along an index, and a count that reads sums where it can.
 //!
-//! Which pieces it has depends on which filters are given, never on their values: there are few different texts, and
-//! each is prepared once for a connection.
+//! Which pieces it has depends on which filters are given and on the limit, never on other values: there are few
+//! different texts, and each is prepared and planned once for a connection.
 
 use pinner_core::{
     filter::{Filter, NameMatch, milliseconds_after, milliseconds_from},
@@ -63,7 +63,7 @@ impl<'a> PageQuery<'a> {
                 self.walk(&[*status]);
                 self.query.push(")");
             }
-            self.query.push(") walks order by created desc limit ").push_bind(i64::from(self.filter.limit));
+            self.query.push(format!(") walks order by created desc limit {}", self.filter.limit));
         } else {
             self.walk(&statuses);
         }
@@ -72,7 +72,8 @@ impl<'a> PageQuery<'a> {
     fn walk(&mut self, statuses: &[Status]) {
         self.query.push(format!("select {COLUMNS} from pins where org_id = org.id"));
         self.restrict(statuses);
-        self.query.push(" order by created desc limit ").push_bind(i64::from(self.filter.limit));
+        // By name and not by parameter: the plan is kept, and depends on how few rows are asked for.
+        self.query.push(format!(" order by created desc limit {}", self.filter.limit));
     }
 
     fn count(&mut self) {

@@ -19,12 +19,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Rolling back outside a transaction, which is the rule, is worth no warning. No statement is worth compiling.
 pub(super) const QUIET: [(&str, &str); 2] = [("client_min_messages", "error"), ("jit", "off")];
 
-/// No statement should read all of a table because that is small: its plan is kept while the table grows.
-const BY_INDEX: [(&str, &str); 1] = [("enable_seqscan", "off")];
-
-/// For what is told of many rows at a time: each statement is planned once. Numbers of rows differ, the way through the
-/// indexes does not.
-pub(super) const PLAN_ONCE: [(&str, &str); 1] = [("plan_cache_mode", "force_generic_plan")];
+/// Each statement is planned once, since what it is asked for differs, but the way through the indexes does not; and none
+/// reads all of a table because that is small when it is planned.
+pub(super) const BY_INDEX: [(&str, &str); 2] = [("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")];
 
 /// A pool that connects when it is first used, with further settings of its sessions.
 pub(super) fn lazy(url: &str, size: u32, settings: &[(&str, &str)]) -> sqlx::Result<PgPool> {
@@ -38,7 +35,6 @@ pub(super) fn lazy(url: &str, size: u32, settings: &[(&str, &str)]) -> sqlx::Res
             options
                 .application_name("anchorage")
                 .options(QUIET)
-                .options(BY_INDEX)
                 .options(settings.iter().copied())
                 .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(2)),
         ))

@@ -1,4 +1,7 @@
 //! The worker's slots: some for each lane, and some for new placements that take longer than a moment.
+//!
+//! New placements that take but a moment would spend more time being claimed than being worked on. So as many again are
+//! claimed ahead and wait here: a slot that becomes free is taken at once, and a claim brings several.
 
 use crate::db::placements::Lane;
 use pinner_core::{attempt, lane::Room};
@@ -24,6 +27,9 @@ pub struct Slots {
 
 /// All slots.
 pub(super) struct Lanes {
+    /// Places for new placements that wait for a slot, as many as there are slots.
+    ahead: Arc<Semaphore>,
+    places_ahead: usize,
     fresh: Arc<Semaphore>,
     slow: Arc<Semaphore>,
     retries: Arc<Semaphore>,
@@ -31,7 +37,7 @@ pub(super) struct Lanes {
     freed: Arc<Notify>,
 }
 
-/// A slot that is taken; free again when dropped.
+/// A slot that is taken, or waited for; free again when dropped.
 pub(super) struct Slot {
     lanes: Arc<Lanes>,
     lane: Lane,
@@ -39,6 +45,7 @@ pub(super) struct Slot {
 }
 
 struct Place {
+    begun: bool,
     slow: bool,
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -47,6 +54,8 @@ impl Lanes {
     pub(super) fn new(slots: Slots) -> Self {
         let of = |count| Arc::new(Semaphore::new(count));
         Self {
+            ahead: of(slots.fresh),
+            places_ahead: slots.fresh,
             fresh: of(slots.fresh),
             slow: of(slots.slow),
             retries: of(slots.retries),
@@ -55,21 +64,31 @@ impl Lanes {
         }
     }
 
-    /// What is free, with at most `max` of each lane, after `taken` new placements were taken since the start.
+    /// What is to be claimed, with at most `max` of each lane, after `taken` new placements were taken since the start.
+    /// New ones not before half of those that were claimed ahead are worked on.
     pub(super) fn room(&self, taken: u64, max: usize) -> Room {
         let free = |slots: &Semaphore| slots.available_permits().min(max);
-        Room::new(taken, free(&self.fresh), free(&self.retries), free(&self.unpins))
+        let fresh = if self.has_room_ahead() { free(&self.ahead) } else { 0 };
+        Room::new(taken, fresh, free(&self.retries), free(&self.unpins))
     }
 
-    /// Takes a slot of a lane that [`Self::room`] said is free.
+    fn has_room_ahead(&self) -> bool {
+        2 * self.ahead.available_permits() >= self.places_ahead
+    }
+
+    /// Takes a slot of a lane, or for a new placement a place to wait for one, that [`Self::room`] said is free.
     pub(super) fn take(self: &Arc<Self>, lane: Lane) -> Slot {
         let slots = match lane {
-            Lane::Fresh => &self.fresh,
+            Lane::Fresh => &self.ahead,
             Lane::Retry => &self.retries,
             Lane::Unpin => &self.unpins,
         };
         let permit = Arc::clone(slots).try_acquire_owned().expect("one loop takes slots, and no more than are free");
-        Slot { lanes: Arc::clone(self), lane, place: Mutex::new(Place { slow: false, permit: Some(permit) }) }
+        Slot {
+            lanes: Arc::clone(self),
+            lane,
+            place: Mutex::new(Place { begun: false, slow: false, permit: Some(permit) }),
+        }
     }
 
     /// Waits until a slot was freed that nobody has looked after yet. Can be cancelled.
@@ -79,14 +98,27 @@ impl Lanes {
 }
 
 impl Slot {
+    /// Waits until work may begin.
+    pub(super) async fn begin(&self) {
+        if self.lane == Lane::Fresh {
+            let permit = Arc::clone(&self.lanes.fresh).acquire_owned().await.expect("never closed");
+            let mut place = self.place();
+            (place.begun, place.permit) = (true, Some(permit));
+            if self.lanes.has_room_ahead() {
+                self.lanes.freed.notify_one();
+            }
+        }
+    }
+
     /// Once the work turns out to be no matter of a moment, moves to a slot for such work as soon as there is one.
     /// Never ends; to be run beside the work and cancelled with it.
     pub(super) async fn make_room(&self) {
         if self.lane == Lane::Fresh {
             tokio::time::sleep(attempt::BRIEF).await;
             let permit = Arc::clone(&self.lanes.slow).acquire_owned().await.expect("never closed");
-            *self.place() = Place { slow: true, permit: Some(permit) };
-            self.lanes.freed.notify_one();
+            // Whoever waits for the slot for a moment's work has it now.
+            let mut place = self.place();
+            (place.slow, place.permit) = (true, Some(permit));
         }
         pending::<()>().await;
     }
@@ -110,8 +142,12 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.place().permit = None;
-        self.lanes.freed.notify_one();
+        let mut place = self.place();
+        place.permit = None;
+        // A slot for new work goes to one that waits, and that gives its place away.
+        if !place.begun {
+            self.lanes.freed.notify_one();
+        }
     }
 }
 
@@ -129,16 +165,43 @@ mod tests {
         let patience = Duration::from_secs(10);
         let first = lanes.take(Lane::Fresh);
         assert_eq!(lanes.room(0, 9), Room { oldest: 0, newest: 0, retries: 1, unpins: 1 });
-        assert!(tokio::time::timeout(Duration::from_secs(2), first.make_room()).await.is_err());
-        assert_eq!(lanes.room(0, 9).oldest, 1);
+        first.begin().await;
+        assert_eq!(lanes.room(0, 9).oldest, 1, "to wait for the slot");
         let second = lanes.take(Lane::Fresh);
+        assert!(!begins(&second).await);
+        assert!(tokio::time::timeout(Duration::from_secs(2), first.make_room()).await.is_err());
+        assert!(begins(&second).await);
         assert!(tokio::time::timeout(Duration::from_secs(2), second.make_room()).await.is_err());
-        assert_eq!(lanes.room(0, 9).oldest, 0, "there is one slot for slow work");
+        let third = lanes.take(Lane::Fresh);
+        assert!(!begins(&third).await, "there is one slot for slow work");
         assert!(!first.is_outstayed(patience, patience) && second.is_outstayed(patience, patience));
         assert!(first.is_outstayed(attempt::TURN, patience), "others wait");
         drop(second);
-        drop(first);
+        assert!(begins(&third).await);
+        drop((first, third));
         assert_eq!(lanes.room(0, 9).oldest, 1);
+    }
+
+    #[tokio::test]
+    async fn new_placements_are_claimed_some_at_a_time() {
+        let lanes = Arc::new(Lanes::new(Slots { fresh: 4, slow: 1, retries: 1, unpins: 1 }));
+        let fresh = || {
+            let room = lanes.room(0, 9);
+            room.oldest + room.newest
+        };
+        let mut slots: Vec<_> = (0..4).map(|_| lanes.take(Lane::Fresh)).collect();
+        assert_eq!(fresh(), 0);
+        slots[0].begin().await;
+        assert_eq!(fresh(), 0, "one is too few");
+        slots[1].begin().await;
+        assert_eq!(fresh(), 2);
+        // Also one that never begins makes room.
+        slots.truncate(2);
+        assert_eq!(fresh(), 4);
+    }
+
+    async fn begins(slot: &Slot) -> bool {
+        tokio::time::timeout(Duration::from_millis(1), slot.begin()).await.is_ok()
     }
 
     #[tokio::test]

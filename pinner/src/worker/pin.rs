@@ -1,7 +1,7 @@
 //! One attempt to pin a content on this node.
 
 use super::{
-    Running, Worker, dial,
+    After, KUBO_AWAY, Running, Worker, dial,
     lanes::Slot,
     reports::Reported,
     results::{Ended, Outcome},
@@ -19,8 +19,6 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 /// How often an attempt is looked at on which nothing happens.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How long to leave a job alone when Kubo is away. It is no attempt.
-const KUBO_AWAY: Duration = Duration::from_secs(2);
 /// How often Kubo is asked whether it is done with an unpin that nobody waits for any more.
 const UNPIN_WAIT: Duration = Duration::from_millis(250);
 /// An error's text is kept up to here.
@@ -44,7 +42,7 @@ enum End {
 }
 
 /// Runs the attempt, frees its slot and tells the database how it ended.
-pub(super) async fn run(running: &Running, slot: Slot, reported: Reported, job: &Job) {
+pub(super) async fn run(running: &Running, slot: Slot, reported: Reported, job: &Job) -> After {
     let began = Instant::now();
     let end = tokio::select! {
         end = attempt(running, &slot, job, &reported) => end,
@@ -55,7 +53,7 @@ pub(super) async fn run(running: &Running, slot: Slot, reported: Reported, job: 
     // Kubo may take on the next while the database is told.
     drop((reported, slot));
     let job = Job { age: job.age + began.elapsed(), ..job.clone() };
-    record(running, &job, end).await;
+    record(running, &job, end).await
 }
 
 async fn attempt(running: &Running, slot: &Slot, job: &Job, reported: &Reported) -> End {
@@ -194,11 +192,13 @@ fn ended(worker: &Worker, job: &Job, end: End) -> Option<(Ended, Option<&'static
     })
 }
 
-async fn record(running: &Running, job: &Job, end: End) {
+async fn record(running: &Running, job: &Job, end: End) -> After {
     let worker = &running.worker;
-    let Some((ended, counted_as)) = ended(worker, job, end) else { return };
+    let after = if matches!(end, End::Impatient | End::Outstayed) { After::Look } else { After::Nothing };
+    let Some((ended, counted_as)) = ended(worker, job, end) else { return After::Nothing };
     let outcome = running.results.tell(job.ticket.clone(), ended).await;
     if let (Outcome::Done, Some(result)) = (outcome, counted_as) {
         worker.metrics.pins_finished(result);
     }
+    after
 }

@@ -110,6 +110,11 @@ impl Reports {
         Ok(())
     }
 
+    /// How much is under way.
+    pub(super) fn under_way(&self) -> usize {
+        self.running().len()
+    }
+
     fn running(&self) -> MutexGuard<'_, HashMap<JobGeneration, Running>> {
         self.running.lock().expect("nobody panics while holding this lock")
     }

@@ -1,14 +1,24 @@
-//! How work ended, told to the database: what ends while a commit is under way goes into the next one together, so
-//! that a lone result waits for nobody and a thousand a second cost a few commits.
+//! How work ended, told to the database: what ends while a commit is under way goes into the next one together, and
+//! where much is under way a commit waits a moment for more. So a lone result waits for nobody, and a thousand a second
+//! cost a few commits.
 
-use super::{Worker, insist};
+use super::{Worker, insist, reports::Reports};
 use crate::db::placements::{self, Failure, JobGeneration, Progress, Ticket};
 use std::{collections::HashSet, time::Duration};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 /// The most results of one commit.
 const BATCH_MAX: usize = 256;
+/// From so many pieces of work under way on, a commit waits for more results.
+const BUSY: usize = 6;
+/// How long it does, at most: little beside what the last of them will wait for Kubo.
+const GATHER: Duration = Duration::from_millis(10);
+/// How many results are enough.
+const ENOUGH: usize = 16;
 
 /// How a job ended.
 #[derive(Debug, Clone)]
@@ -66,13 +76,28 @@ impl Results {
 
 impl Queue {
     /// Tells the database until there is nobody left who could have a result.
-    pub(super) async fn run(mut self, worker: &Worker, stop: &CancellationToken) {
+    pub(super) async fn run(mut self, worker: &Worker, reports: &Reports, stop: &CancellationToken) {
         let mut batch = Vec::new();
         while self.0.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            self.gather(&mut batch, reports).await;
             for kind in by_kind(batch.drain(..)) {
                 record(worker, stop, kind).await;
             }
         }
+    }
+}
+
+impl Queue {
+    async fn gather(&mut self, batch: &mut Vec<Result>, reports: &Reports) {
+        let more = async {
+            while batch.len() < ENOUGH && reports.under_way() >= BUSY {
+                if self.0.recv_many(batch, BATCH_MAX).await == 0 {
+                    break;
+                }
+            }
+        };
+        // What was received stays in the batch.
+        _ = timeout(GATHER, more).await;
     }
 }
 

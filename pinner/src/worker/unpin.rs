@@ -1,19 +1,21 @@
 //! Letting go of a content that no pin of any org holds any more.
 
 use super::{
-    Running,
+    KUBO_AWAY, Running,
     results::{Ended, Outcome},
 };
-use crate::db::placements::{self, Job};
+use crate::{
+    db::placements::{self, Job},
+    kubo::KuboError,
+};
 
-/// Unpins a content, unless it is wanted again. What fails is tried again when its lease has run out; until then the
-/// lease is renewed, however long Kubo takes, so that no second slot is given to it.
+/// Unpins a content, unless it is wanted again. What Kubo refuses is tried again when its lease has run out; until then
+/// the lease is renewed, however long Kubo takes, so that no second slot is given to it.
 pub(super) async fn run(running: &Running, job: &Job) {
     match running.stop.run_until_cancelled(attempt(running, job)).await {
         Some(Err(error)) => tracing::warn!(%error, content = %job.ticket.content, "cannot unpin yet"),
         Some(Ok(Outcome::Superseded)) => tracing::debug!(content = %job.ticket.content, "wanted again, not unpinned"),
-        Some(Ok(Outcome::Done)) => running.worker.metrics.pins_finished("unpinned"),
-        Some(Ok(Outcome::Untold)) | None => {}
+        Some(Ok(Outcome::Done | Outcome::Untold)) | None => {}
     }
 }
 
@@ -25,6 +27,19 @@ async fn attempt(running: &Running, job: &Job) -> anyhow::Result<Outcome> {
     if !placements::may_unpin(&worker.db, worker.node, &job.ticket).await? {
         return Ok(Outcome::Superseded);
     }
-    worker.kubo.unpin(&job.ticket.content).await?;
-    Ok(running.results.tell(job.ticket.clone(), Ended::Unpinned).await)
+    let ended = match worker.kubo.unpin(&job.ticket.content).await {
+        Ok(()) => Ended::Unpinned,
+        // It may have been told all the same: who pins the content again looks after that.
+        Err(KuboError::Unreachable(error)) => {
+            tracing::warn!(%error, content = %job.ticket.content, "Kubo went away during an unpin");
+            Ended::Released(KUBO_AWAY)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let unpinned = matches!(ended, Ended::Unpinned);
+    let outcome = running.results.tell(job.ticket.clone(), ended).await;
+    if unpinned && outcome == Outcome::Done {
+        worker.metrics.pins_finished("unpinned");
+    }
+    Ok(outcome)
 }

@@ -62,7 +62,11 @@ async fn contents_that_nobody_has_delay_no_other_pin_of_the_same_or_of_another_o
 
 #[tokio::test]
 async fn a_pin_that_is_not_found_quickly_says_so_and_goes_on_with_more_patience() {
-    let (_database, kubo, _pinner, org) = stage(|setup| setup.with("ANCHORAGE_WORKER_PATIENCE_SECONDS", 1)).await;
+    let (_database, kubo, _pinner, org) = stage(|setup| {
+        // Nothing but the end of the first attempt can begin the second one.
+        setup.with("ANCHORAGE_WORKER_PATIENCE_SECONDS", 1).with("ANCHORAGE_WORKER_SWEEP_SECONDS", 60)
+    })
+    .await;
     kubo.plan(|_, before| if before == 0 { Addition::Silence } else { Addition::Standstill });
     let cid = cids::fresh();
     let pin = org.pin(&cid).await;
