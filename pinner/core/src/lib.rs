@@ -11,6 +11,8 @@
 //! - [`car`]: which roots an uploaded file names.
 //! - [`address`]: which network addresses may be dialled or handed out.
 //! - [`placement`]: which nodes hold a content.
+//! - [`map`]: for each partition its nodes, in order; as bytes; what moves from one map to the next.
+//! - [`plan`]: the next map from the last one, moving as little as can be.
 //! - [`lane`]: which placements are taken next.
 //! - [`attempt`]: how long an attempt may go on, and why it ends.
 //! - [`retry`]: what follows a failed attempt.
@@ -24,9 +26,11 @@ pub mod filter;
 pub mod id;
 pub mod invalid;
 pub mod lane;
+pub mod map;
 pub mod options;
 pub mod pin;
 pub mod placement;
+pub mod plan;
 pub mod retry;
 pub mod scope;
 
