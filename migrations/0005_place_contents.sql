@@ -438,7 +438,9 @@ begin
         ) pin
         cross join lateral (
             select
-                array_agg(p.node_id) as nodes,
+                -- Holders first.
+                array_agg(p.node_id) filter (where p.status = 'pinned')
+                    || array_agg(p.node_id) filter (where p.status <> 'pinned') as nodes,
                 count(*) as copies,
                 count(*) filter (where p.status = 'pinned') as pinned,
                 coalesce(max(p.attempts) filter (where p.status <> 'pinned'), 0) as attempts,
@@ -447,11 +449,8 @@ begin
                 min(p.next_attempt) filter (where p.status = 'queued' and p.attempts > 0) as next_attempt,
                 array_agg(p.error) filter (where p.status in ('queued', 'failed') and p.error is not null) as errors,
                 array_agg(p.reason) filter (where p.status in ('queued', 'failed') and p.error is not null) as reasons
-            from (
-                select * from public.placements p
-                where p.content = pin.content and p.status <> 'unpinning'
-                order by p.status = 'pinned' desc, p.job
-            ) p
+            from public.placements p
+            where p.content = pin.content and p.status <> 'unpinning'
         ) placed;
 end
 $$;

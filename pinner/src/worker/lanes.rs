@@ -1,7 +1,8 @@
 //! The worker's slots: some for each lane, and some for new placements that take longer than a moment.
 //!
 //! New placements that take but a moment would spend more time being claimed than being worked on. So as many again are
-//! claimed ahead and wait here: a slot that becomes free is taken at once, and a claim brings several.
+//! claimed ahead and wait here: a slot that becomes free is taken at once, and a claim brings several. But not while
+//! there is so much slow work that slots may stay taken: then whoever comes last would wait behind what was claimed ahead.
 
 use crate::db::placements::Lane;
 use pinner_core::{attempt, lane::Room};
@@ -68,12 +69,30 @@ impl Lanes {
     /// New ones not before half of those that were claimed ahead are worked on.
     pub(super) fn room(&self, taken: u64, max: usize) -> Room {
         let free = |slots: &Semaphore| slots.available_permits().min(max);
-        let fresh = if self.has_room_ahead() { free(&self.ahead) } else { 0 };
+        let fresh = if self.slow.available_permits() == 0 {
+            free(&self.fresh).saturating_sub(self.waiting())
+        } else if self.has_room_ahead() {
+            free(&self.ahead)
+        } else {
+            0
+        };
         Room::new(taken, fresh, free(&self.retries), free(&self.unpins))
+    }
+
+    /// New placements that wait for a slot.
+    fn waiting(&self) -> usize {
+        self.places_ahead - self.ahead.available_permits()
     }
 
     fn has_room_ahead(&self) -> bool {
         2 * self.ahead.available_permits() >= self.places_ahead
+    }
+
+    /// A slot for new work is free: if nobody waits here, there may be somebody in the queue.
+    fn fresh_freed(&self) {
+        if self.waiting() == 0 {
+            self.freed.notify_one();
+        }
     }
 
     /// Takes a slot of a lane, or for a new placement a place to wait for one, that [`Self::room`] said is free.
@@ -116,9 +135,9 @@ impl Slot {
         if self.lane == Lane::Fresh {
             tokio::time::sleep(attempt::BRIEF).await;
             let permit = Arc::clone(&self.lanes.slow).acquire_owned().await.expect("never closed");
-            // Whoever waits for the slot for a moment's work has it now.
             let mut place = self.place();
             (place.slow, place.permit) = (true, Some(permit));
+            self.lanes.fresh_freed();
         }
         pending::<()>().await;
     }
@@ -144,8 +163,9 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut place = self.place();
         place.permit = None;
-        // A slot for new work goes to one that waits, and that gives its place away.
-        if !place.begun {
+        if place.begun {
+            self.lanes.fresh_freed();
+        } else {
             self.lanes.freed.notify_one();
         }
     }
@@ -172,8 +192,9 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_secs(2), first.make_room()).await.is_err());
         assert!(begins(&second).await);
         assert!(tokio::time::timeout(Duration::from_secs(2), second.make_room()).await.is_err());
+        assert_eq!(lanes.room(0, 9).oldest, 0, "there is one slot for slow work, and nothing is claimed ahead");
         let third = lanes.take(Lane::Fresh);
-        assert!(!begins(&third).await, "there is one slot for slow work");
+        assert!(!begins(&third).await);
         assert!(!first.is_outstayed(patience, patience) && second.is_outstayed(patience, patience));
         assert!(first.is_outstayed(attempt::TURN, patience), "others wait");
         drop(second);
