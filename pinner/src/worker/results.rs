@@ -85,9 +85,7 @@ impl Queue {
             }
         }
     }
-}
 
-impl Queue {
     async fn gather(&mut self, batch: &mut Vec<Result>, reports: &Reports) {
         let more = async {
             while batch.len() < ENOUGH && reports.under_way() >= BUSY {
