@@ -39,7 +39,7 @@ fn new_row(org: OrgId, content: u8, name: Option<&str>) -> batch::NewRow {
 /// A writer's history: batches of several orgs, deletes, changes of status, of size and of refusal, and folds.
 async fn history(database: &Database, orgs: &[OrgId], seed: u64, steps: usize) {
     let mut random = StdRng::seed_from_u64(seed);
-    let (service, admin) = (database.service(), database.pool("postgres"));
+    let (service, admin) = (database.service(8), database.pool("postgres"));
     let mut lane = service.lane().await.unwrap();
     for _ in 0..steps {
         match random.random_range(0..10) {
@@ -155,7 +155,7 @@ async fn counts_pages_and_usage_are_exact_whatever_is_written_and_folded_meanwhi
         std::env::var("SEED").map_or_else(|_| rand::random(), |seed| seed.parse().expect("SEED is a number"));
     println!("SEED={seed}");
     let orgs = [database.org(1).await, database.org(2).await, database.org(3).await];
-    let service = database.service();
+    let service = database.service(8);
     for round in 0..6 {
         // Some pins of long ago, so that every level of buckets is cut somewhere.
         for (n, org) in orgs.iter().enumerate() {
@@ -212,7 +212,7 @@ async fn a_batch_refuses_what_is_over_its_orgs_limit_and_nothing_else() {
     let database = Database::new().await;
     let admin = database.pool("postgres");
     let (full, free) = (database.org(1).await, database.org(2).await);
-    let service = database.service();
+    let service = database.service(8);
     let mut lane = service.lane().await.unwrap();
     sqlx::query("update orgs set max_pins = 2, max_bytes = 100 where id = $1")
         .bind(full.uuid())

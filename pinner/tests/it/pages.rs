@@ -50,7 +50,7 @@ async fn read_so_far(admin: &PgPool) -> BTreeMap<String, i64> {
 
 /// What listing by this query reads, and how many pins it counts.
 async fn reads(database: &Database, admin: &PgPool, query: &[(&str, &str)]) -> (BTreeMap<String, i64>, i64) {
-    let (service, org) = (database.service(), pinner_core::id::OrgId::from_uuid(uuid::Uuid::from_u128(1)));
+    let (service, org) = (database.service(8), pinner_core::id::OrgId::from_uuid(uuid::Uuid::from_u128(1)));
     let before = read_so_far(admin).await;
     let page = pins::list(&service, org, &Filter::parse(query.iter().copied()).unwrap()).await.unwrap();
     // A session tells what it read when it ends.

@@ -7,10 +7,7 @@ use crate::stage::{
     database::Database,
     wait::{SOON, until},
 };
-use anchorage::{
-    config::{self, Secret},
-    db,
-};
+use anchorage::db;
 use futures::future::join_all;
 use pinner_core::{
     filter::Filter,
@@ -103,14 +100,7 @@ async fn pools_give_each_org_its_own_rows_whoever_is_cut_off() {
         .await
         .unwrap_or_else(|error| panic!("{error}"));
     }
-    let url = |role: &str| Secret::new(database.url(role));
-    let urls = config::Database {
-        api_url: url("anchorage_api"),
-        worker_url: url("anchorage_worker"),
-        metrics_url: url("anchorage_metrics"),
-        pool_size: 5,
-    };
-    let service = db::Database::new(&urls).unwrap();
+    let service = database.service(5);
     let times: u64 = std::env::var("TORTURE").map_or(4_000, |times| times.parse().expect("TORTURE is a number"));
     let seed: u64 =
         std::env::var("SEED").map_or_else(|_| rand::random(), |seed| seed.parse().expect("SEED is a number"));

@@ -110,14 +110,14 @@ impl Database {
         PgPoolOptions::new().max_connections(12).connect_lazy(&self.url(role)).expect("a well-formed URL")
     }
 
-    /// The database as the service sees it, for tests of its statements.
-    pub(crate) fn service(&self) -> db::Database {
+    /// The database as the service sees it, for tests of its statements, with so many connections of each role.
+    pub(crate) fn service(&self, pool_size: u32) -> db::Database {
         let url = |role: &str| Secret::new(self.url(role));
         let urls = config::Database {
             api_url: url("anchorage_api"),
             worker_url: url("anchorage_worker"),
             metrics_url: url("anchorage_metrics"),
-            pool_size: 8,
+            pool_size,
         };
         db::Database::new(&urls).expect("well-formed URLs")
     }
