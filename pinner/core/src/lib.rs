@@ -13,12 +13,14 @@
 //! - [`placement`]: which nodes hold a content.
 //! - [`map`]: for each partition its nodes, in order; as bytes; what moves from one map to the next.
 //! - [`plan`]: the next map from the last one, moving as little as can be.
+//! - [`arrange`]: what to do about a content so that it comes to be where the map wants it.
 //! - [`lane`]: which placements are taken next.
 //! - [`attempt`]: how long an attempt may go on, and why it ends.
 //! - [`retry`]: what follows a failed attempt.
 //! - [`scope`]: what a token may do.
 
 pub mod address;
+pub mod arrange;
 pub mod attempt;
 pub mod car;
 pub mod content;

@@ -1,0 +1,218 @@
+//! Cases that were thought of, and properties of those that were not.
+
+use super::*;
+use Status::{Failed, Pinned, Pinning, Queued, Unpinning};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+const UP: Node = Node { is_live: true, takes: true, is_given_up: false };
+const TWO: Need = Need { least: 2, most: 2 };
+
+fn id(n: u8) -> NodeId {
+    NodeId::from_uuid(Uuid::from_u128(u128::from(n)))
+}
+
+fn ids(of: &[u8]) -> Vec<NodeId> {
+    of.iter().copied().map(id).collect()
+}
+
+fn copies(of: &[(u8, Status)]) -> Vec<Copy> {
+    of.iter().map(|&(node, status)| Copy { node: id(node), status, may_retry: false }).collect()
+}
+
+fn add(n: u8) -> Step {
+    Step::Add { node: id(n), failed: false }
+}
+
+fn steps(homes: &[u8], placed: &[(u8, Status)], node: impl Fn(u8) -> Node) -> Vec<Step> {
+    let node = |id: NodeId| node(u8::try_from(id.uuid().as_u128()).unwrap());
+    arrange(&ids(homes), TWO, &copies(placed), node).steps
+}
+
+#[test]
+fn a_copy_is_made_before_the_old_one_is_let_go() {
+    let up = |_| UP;
+    assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Pinned)], up), [add(3)]);
+    assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Pinned), (3, Queued)], up), []);
+    assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Pinned), (3, Pinning)], up), []);
+    assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Pinned), (3, Pinned)], up), [Step::Release(id(2))]);
+    assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Unpinning), (3, Pinned)], up), []);
+    let done = arrange(&ids(&[1, 3]), TWO, &copies(&[(1, Pinned), (3, Pinned)]), |_| UP);
+    assert_eq!(done, Arrangement { steps: vec![], is_settled: true });
+}
+
+#[test]
+fn what_holds_is_not_let_go_while_a_new_holder_is_away_or_has_failed_and_too_few_remain() {
+    let three_is_away = |n| Node { is_live: n != 3, ..UP };
+    assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Pinned), (3, Pinned)], three_is_away), []);
+    assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Pinned), (3, Failed)], |_| UP), []);
+    assert_eq!(steps(&[1], &[(1, Pinned), (2, Pinned)], |_| UP), [], "one is fewer than its pins need");
+    assert_eq!(steps(&[], &[(1, Pinned), (2, Pinned)], |_| UP), []);
+}
+
+#[test]
+fn with_enough_copies_one_that_cannot_be_made_holds_up_nothing() {
+    let need = Need { least: 2, most: 3 };
+    let placed = copies(&[(1, Pinned), (2, Pinned), (3, Failed), (4, Pinned)]);
+    assert_eq!(arrange(&ids(&[1, 2, 3]), need, &placed, |_| UP).steps, [Step::Release(id(4))]);
+    let away = |node: NodeId| Node { is_live: node != id(3), ..UP };
+    let placed = copies(&[(1, Pinned), (2, Pinned), (4, Pinned)]);
+    assert_eq!(arrange(&ids(&[1, 2, 3]), need, &placed, away).steps, [Step::Release(id(4))]);
+}
+
+#[test]
+fn nothing_is_added_where_nothing_new_is_taken_or_nobody_is() {
+    for state in [Node { takes: false, ..UP }, Node { is_live: false, ..UP }] {
+        let node = |n| if n == 3 { state } else { UP };
+        assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Pinned)], node), []);
+    }
+}
+
+#[test]
+fn a_pin_that_is_still_looked_for_goes_with_its_home() {
+    assert_eq!(steps(&[1, 3], &[(1, Queued), (2, Queued)], |_| UP), [add(3), Step::Release(id(2))]);
+    // 2 stands in for 3 as long as that is away.
+    assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Queued)], |n| Node { is_live: n != 3, ..UP }), []);
+    // What is being fetched may be all that there is of it.
+    assert_eq!(steps(&[1, 3], &[(1, Queued), (2, Pinning)], |_| UP), [add(3)]);
+}
+
+#[test]
+fn what_was_given_up_moves_as_it_is() {
+    let failed = Step::Add { node: id(3), failed: true };
+    assert_eq!(steps(&[1, 3], &[(1, Failed), (2, Failed)], |_| UP), [failed, Step::Release(id(2))]);
+}
+
+#[test]
+fn a_cancelled_move_leaves_what_holds_and_takes_back_what_was_begun() {
+    let placed = [(1, Pinned), (2, Pinned), (3, Queued)];
+    assert_eq!(steps(&[1, 2], &placed, |_| UP), [Step::Release(id(3))]);
+    let placed = [(1, Pinned), (2, Unpinning), (3, Pinned)];
+    assert_eq!(steps(&[1, 2], &placed, |_| UP), [Step::Restore(id(2))]);
+}
+
+#[test]
+fn what_is_being_let_go_comes_back_when_too_few_are_left() {
+    let placed = [(1, Pinned), (2, Unpinning), (3, Pinned)];
+    assert_eq!(steps(&[1, 3], &placed, |n| Node { is_live: n != 3, ..UP }), [Step::Restore(id(2))]);
+}
+
+#[test]
+fn a_copy_that_failed_is_tried_again_when_there_is_somebody_to_have_it_from() {
+    let failed = Copy { may_retry: true, ..copies(&[(3, Failed)])[0] };
+    let of = |status| vec![copies(&[(1, status)])[0], failed];
+    assert_eq!(arrange(&ids(&[1, 3]), TWO, &of(Pinned), |_| UP).steps, [Step::Restore(id(3))]);
+    assert_eq!(arrange(&ids(&[1, 3]), TWO, &of(Failed), |_| UP).steps, []);
+}
+
+#[test]
+fn placements_of_a_node_that_is_gone_for_good_are_struck_out_once_others_hold_it() {
+    let gone = |n| if n == 2 { Node { is_given_up: true, ..Node::default() } } else { UP };
+    assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Pinned)], gone), [add(3)]);
+    assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Pinned), (3, Pinned)], gone), [Step::Release(id(2))]);
+    assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Unpinning), (3, Pinned)], gone), [Step::Forget(id(2))]);
+}
+
+/// What the steps make of the placements.
+fn apply(copies: &[Copy], steps: &[Step]) -> Vec<Copy> {
+    let mut copies = copies.to_vec();
+    for step in steps {
+        match *step {
+            Step::Add { node, failed } => {
+                copies.push(Copy { node, status: if failed { Failed } else { Queued }, may_retry: false });
+            }
+            Step::Release(node) => set(&mut copies, node, Unpinning),
+            Step::Restore(node) => set(&mut copies, node, Queued),
+            Step::Forget(node) => copies.retain(|copy| copy.node != node),
+        }
+    }
+    copies
+}
+
+fn set(copies: &mut [Copy], node: NodeId, status: Status) {
+    for copy in copies.iter_mut().filter(|copy| copy.node == node) {
+        copy.status = status;
+        copy.may_retry = false;
+    }
+}
+
+/// The nodes do what is asked of them.
+fn work(copies: &mut Vec<Copy>, node: impl Fn(NodeId) -> Node) {
+    copies.retain(|copy| copy.status != Unpinning || !node(copy.node).is_live);
+    for copy in copies.iter_mut().filter(|copy| node(copy.node).is_live) {
+        if matches!(copy.status, Queued | Pinning) {
+            copy.status = Pinned;
+        }
+    }
+}
+
+fn any_status() -> impl Strategy<Value = Status> {
+    prop::sample::select(vec![Queued, Pinning, Pinned, Failed, Unpinning])
+}
+
+fn any_node() -> impl Strategy<Value = Node> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(is_live, takes, gone)| Node {
+        is_live,
+        takes,
+        is_given_up: gone && !is_live && !takes,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_step_takes_a_content_below_its_minimum_and_steps_once_taken_are_not_asked_for_again(
+        homes in prop::sample::subsequence((0u8..6).collect::<Vec<_>>(), 0..=4).prop_shuffle(),
+        placed in prop::collection::btree_map(0u8..6, (any_status(), any::<bool>()), 0..6),
+        nodes in prop::collection::vec(any_node(), 6),
+        least in 1usize..4,
+        more in 0usize..2,
+    ) {
+        let need = Need { least, most: least + more };
+        let node = |id: NodeId| nodes[usize::try_from(id.uuid().as_u128()).unwrap()];
+        let before: Vec<_> = placed.iter()
+            .map(|(&n, &(status, may_retry))| Copy { node: id(n), status, may_retry: may_retry && status == Failed })
+            .collect();
+        let homes = ids(&homes);
+        let first = arrange(&homes, need, &before, node);
+        let holders = |copies: &[Copy]| copies.iter().filter(|c| c.status == Pinned && node(c.node).is_live).count();
+        let after = apply(&before, &first.steps);
+        prop_assert!(holders(&after) >= holders(&before).min(least), "{:?}", first);
+        for step in &first.steps {
+            if let Step::Add { node: to, .. } = step {
+                prop_assert!(node(*to).takes && node(*to).is_live && homes.contains(to));
+            }
+        }
+        // A release may be followed by striking out what a node that is gone would have to let go; then there is nothing.
+        let mut again = after;
+        for _ in 0..3 {
+            again = apply(&again, &arrange(&homes, need, &again, node).steps);
+        }
+        prop_assert_eq!(arrange(&homes, need, &again, node).steps, vec![]);
+    }
+
+    #[test]
+    fn where_all_live_and_take_a_content_ends_on_its_homes_alone(
+        homes in prop::sample::subsequence((0u8..6).collect::<Vec<_>>(), 2..=3).prop_shuffle(),
+        placed in prop::collection::btree_map(0u8..6, any_status(), 1..6),
+    ) {
+        let homes = ids(&homes);
+        let mut copies = copies(&placed.into_iter().collect::<Vec<_>>());
+        prop_assume!(copies.iter().any(|copy| matches!(copy.status, Queued | Pinning | Pinned)));
+        for _ in 0..6 {
+            let steps = arrange(&homes, TWO, &copies, |_| UP).steps;
+            copies = apply(&copies, &steps);
+            work(&mut copies, |_| UP);
+            for copy in copies.iter_mut().filter(|copy| copy.status == Failed) {
+                copy.may_retry = true;
+            }
+        }
+        let mut on: Vec<_> = copies.iter().map(|copy| copy.node.uuid()).collect();
+        on.sort();
+        let mut expected: Vec<_> = homes.iter().take(TWO.most).map(|home| home.uuid()).collect();
+        expected.sort();
+        prop_assert_eq!(on, expected);
+        prop_assert!(arrange(&homes, TWO, &copies, |_| UP).is_settled);
+    }
+}
