@@ -268,6 +268,36 @@ fn the_pod_of_a_pin_node_in_full() {
 }
 
 #[test]
+fn how_data_moves_is_told_to_the_pinners_where_the_spec_says_it() {
+    let told = |spec: Value| -> Vec<(String, String)> {
+        let cluster = valid(spec);
+        let owner = OwnerReference::default();
+        let placement = pinner::Placement {
+            name: "demo-0",
+            owner: &owner,
+            zone: None,
+            storage: &cluster.kubo.storage,
+            inputs: "0123456789abcdef",
+        };
+        let body = pinner::desired(&cluster, &placement).body;
+        let variables = body.pointer("/spec/template/spec/containers/0/env").unwrap().as_array().unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        variables
+            .iter()
+            .map(|variable| (text(&variable["name"]), text(&variable["value"])))
+            .filter(|(name, _)| name.starts_with("ANCHORAGE_REBALANCE"))
+            .collect()
+    };
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(told(private()), []);
+    assert_eq!(told(with(private(), "/rebalance", json!({}))), [pair("ANCHORAGE_REBALANCE_ENABLED", "true")]);
+    assert_eq!(
+        told(with(private(), "/rebalance", json!({ "enabled": false, "maxConcurrentMoves": 50 }))),
+        [pair("ANCHORAGE_REBALANCE_ENABLED", "false"), pair("ANCHORAGE_REBALANCE_MAX_CONCURRENT_MOVES", "50")]
+    );
+}
+
+#[test]
 fn servers_and_configuration_in_full() {
     let cluster = valid(private());
     let first = planned(&cluster, &Observed::default());
@@ -288,7 +318,6 @@ fn specs_that_cannot_be_are_refused_with_their_cure() {
             "NotSupported",
             "oidc is not supported",
         ),
-        (with(private(), "/rebalance", json!({ "enabled": true })), "NotSupported", "Set it to false"),
         (with(private(), "/tokens", json!({ "rotationDays": 30 })), "NotSupported", "tokens.rotationDays"),
         (with(private(), "/api", json!({ "rateLimits": { "token": 1 } })), "NotSupported", "api.rateLimits"),
         (with(private(), "/api", json!({ "trustedProxies": ["10.0.0.0/8"] })), "NotSupported", "api.trustedProxies"),
@@ -324,6 +353,6 @@ fn specs_that_cannot_be_are_refused_with_their_cure() {
         assert_eq!(refusal.reason(), reason, "{spec}");
         assert!(refusal.to_string().contains(cure), "expected {cure:?} in: {refusal}");
     }
-    let harmless = with(with(private(), "/rebalance", json!({ "enabled": false })), "/tokens", json!({}));
+    let harmless = with(with(private(), "/rebalance", json!({ "enabled": true })), "/tokens", json!({}));
     assert!(validate(&object(harmless), &users_secrets(), "image").is_ok());
 }

@@ -9,7 +9,7 @@ use kube::{Resource, ResourceExt};
 
 use crate::crd::anchorage_cluster::{
     AnchorageCluster, HttpRouteSpec, IngressSpec, KuboSpec, ManagedNats, ManagedPostgres, NatsSpec, Network,
-    PodMonitorSpec, PostgresSpec, Replication, VolumeClaimDeletePolicy,
+    PodMonitorSpec, PostgresSpec, RebalanceSpec, Replication, VolumeClaimDeletePolicy,
 };
 use crate::crd::shared::Resources;
 use crate::database_url::DatabaseUrl;
@@ -32,6 +32,8 @@ pub struct Cluster {
     pub image: String,
     /// Number of copies.
     pub replication: Replication,
+    /// How data moves by itself; without it the pinners' own defaults.
+    pub rebalance: Option<RebalanceSpec>,
     /// Label of Kubernetes Nodes that tells zones apart.
     pub topology_key: String,
     /// CPU and memory of a pinner.
@@ -203,6 +205,7 @@ pub fn validate(object: &AnchorageCluster, secrets: &Secrets, default_image: &st
         nodes,
         image: spec.image.clone().unwrap_or_else(|| default_image.to_owned()),
         replication: replication(spec.replication, nodes)?,
+        rebalance: spec.rebalance.clone(),
         topology_key: spec.topology_key.clone(),
         resources: spec.resources.clone().unwrap_or_default(),
         kubo: spec.kubo.clone(),
@@ -232,11 +235,6 @@ fn refuse_unsupported(object: &AnchorageCluster) -> Result<(), Refusal> {
             spec.tokens.as_ref().is_some_and(|tokens| tokens.rotation_days.is_some()),
             "tokens.rotationDays",
             "Remove it; signing keys do not change by themselves yet",
-        ),
-        (
-            spec.rebalance.as_ref().is_some_and(|rebalance| rebalance.enabled),
-            "rebalance.enabled: true",
-            "Set it to false; placements stay where they were made",
         ),
     ];
     match refused.into_iter().find(|(is_set, ..)| *is_set) {

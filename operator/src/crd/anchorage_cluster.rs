@@ -79,7 +79,7 @@ pub struct AnchorageClusterSpec {
     /// Present = paused: moves, repair and garbage collection stop; accepting and serving pins go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<MaintenanceSpec>,
-    /// Moving data when nodes come and go.
+    /// Moving data when nodes come and go. Without it, data moves by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebalance: Option<RebalanceSpec>,
     /// How metrics are offered.
@@ -328,15 +328,15 @@ pub struct MaintenanceSpec {
 }
 
 /// Moving data when nodes come and go.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RebalanceSpec {
-    /// Whether data moves by itself. `true` is not supported in this version.
-    #[serde(default)]
+    /// Whether data moves by itself to even out the nodes. Drains, and repair of lost copies, move data either way.
+    #[serde(default = "yes")]
     pub enabled: bool,
-    /// Upper bound on moves at a time.
+    /// Upper bound on moves at a time in the whole cluster. Without it, 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = 1, max = 100_000))]
     pub max_concurrent_moves: Option<i32>,
 }
 
@@ -429,6 +429,10 @@ pub struct MaintenanceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "shared::date_time")]
     pub until_time: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn one() -> i32 {

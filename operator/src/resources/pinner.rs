@@ -173,6 +173,12 @@ fn pinner_environment(cluster: &Cluster, node: &Placement) -> Vec<EnvVar> {
         env("ANCHORAGE_SHUTDOWN_GRACE_SECONDS", PINNER_GRACE_SECONDS.to_string()),
         env("ANCHORAGE_LOG_FORMAT", "json"),
     ];
+    if let Some(rebalance) = &cluster.rebalance {
+        variables.push(env("ANCHORAGE_REBALANCE_ENABLED", rebalance.enabled.to_string()));
+        if let Some(moves) = rebalance.max_concurrent_moves {
+            variables.push(env("ANCHORAGE_REBALANCE_MAX_CONCURRENT_MOVES", moves.to_string()));
+        }
+    }
     if let Some(zone) = node.zone {
         variables.push(env("ANCHORAGE_NODE_ZONE", zone));
     }

@@ -95,6 +95,7 @@ fn good_specs_are_accepted() {
         with(cluster("good"), "/spec/replication", json!({ "min": 1, "max": 3 })),
         with(cluster("good"), "/spec/kubo/configPatch", json!({ "Swarm.ConnMgr": { "HighWater": 200 } })),
         with(cluster("good"), "/spec/api", json!({ "httpRoute": { "parentRefs": [{ "name": "gateway" }] } })),
+        with(cluster("good"), "/spec/rebalance", json!({ "maxConcurrentMoves": 100_000 })),
         with(cluster("good"), "/spec/maintenance", json!({ "reason": "disk", "until": "2030-01-01T00:00:00Z" })),
         with(
             cluster("good"),
@@ -161,6 +162,14 @@ fn bad_specs_are_refused_with_their_cure() {
         ),
         (with(cluster("bad"), "/spec/maintenance", json!({ "until": "tomorrow" })), "spec.maintenance.until"),
         (with(cluster("bad"), "/spec/resources", json!({ "limits": { "memory": "much" } })), "spec.resources.limits"),
+        (
+            with(cluster("bad"), "/spec/rebalance", json!({ "maxConcurrentMoves": 0 })),
+            "spec.rebalance.maxConcurrentMoves",
+        ),
+        (
+            with(cluster("bad"), "/spec/rebalance", json!({ "maxConcurrentMoves": 100_001 })),
+            "spec.rebalance.maxConcurrentMoves",
+        ),
         (with(cluster("bad"), "/spec/tokens", json!({ "rotationDays": 0 })), "spec.tokens.rotationDays"),
         (with(cluster("bad"), "/metadata/name", json!(long)), "at most 40 lower-case letters"),
         (with(cluster("bad"), "/metadata/name", json!("9demo")), "begins with a letter"),
