@@ -27,7 +27,7 @@ pub struct NodeReport {
     pub live: bool,
     /// `up`, `cordoned`, `draining`, `drained`, `maintenance` or `down`.
     pub state: String,
-    /// What was asked of it: `Active`, `Cordoned` or `Drained`.
+    /// What was asked of it: `Active`, `Cordoned`, `Drained` or `Maintenance`.
     pub scheduling: String,
     /// The token that came with that.
     pub request_token: Option<String>,

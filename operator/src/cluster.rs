@@ -112,7 +112,7 @@ async fn write_status(
         return Ok(());
     }
     let name = object.name_any();
-    context.write_status::<AnchorageCluster>(Controller::Cluster, &name, &status).await?;
+    context.write_status::<AnchorageCluster>(Controller::Cluster, &name, None, &status).await?;
     context.tell(object, &before.conditions, &status.conditions).await;
     Ok(())
 }

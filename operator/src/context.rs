@@ -73,18 +73,28 @@ impl Context {
         Some(Access { base_url, secret, token })
     }
 
-    /// Writes the status of an object as this operator's own.
+    /// Writes the status of an object as this operator's own. Where `seen` names a resource version, only if the object
+    /// has not changed since then.
     ///
     /// # Errors
-    /// As the API server answers.
-    pub async fn write_status<K>(&self, controller: Controller, name: &str, status: &impl Serialize) -> kube::Result<()>
+    /// As the API server answers: 409 for an object that has changed.
+    pub async fn write_status<K>(
+        &self,
+        controller: Controller,
+        name: &str,
+        seen: Option<&str>,
+        status: &impl Serialize,
+    ) -> kube::Result<()>
     where
         K: Resource<Scope = kube::core::NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
         K::DynamicType: Default,
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), &self.world.namespace);
         let type_ = K::DynamicType::default();
-        let patch = json!({ "apiVersion": K::api_version(&type_), "kind": K::kind(&type_), "status": status });
+        let mut patch = json!({ "apiVersion": K::api_version(&type_), "kind": K::kind(&type_), "status": status });
+        if let Some(seen) = seen {
+            patch["metadata"] = json!({ "resourceVersion": seen });
+        }
         let manager = format!("anchorage-operator/{}-status", controller.as_str());
         let params = PatchParams::apply(&manager).force();
         match api.patch_status(name, &params, &Patch::Apply(&patch)).await {

@@ -8,7 +8,7 @@ pub const GROUP: &str = "anchorage.dev";
 pub const DRAIN: &str = "anchorage.dev/drain";
 /// Asks a PinNode to take no new placements. The value is the reason.
 pub const CORDON: &str = "anchorage.dev/cordon";
-/// Asks a PinNode or a cluster to pause. The value is the reason.
+/// Asks a PinNode to keep its place while it is away, or a cluster to move nothing. The value is the reason.
 pub const MAINTENANCE: &str = "anchorage.dev/maintenance";
 /// Set by the cluster controller on PinNodes that are more than `spec.nodes` asks for. The value says why.
 pub const SURPLUS: &str = "anchorage.dev/surplus";

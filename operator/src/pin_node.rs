@@ -27,6 +27,8 @@ use status::Outcome;
 
 /// Field manager of everything that this controller writes.
 const MANAGER: &str = "anchorage-operator/pin-node";
+/// When to look again at an object that changed while it was looked at.
+const AT_ONCE: Duration = Duration::from_millis(100);
 /// How often the pinners are asked about a node at rest, and how old an answer may be then.
 const SLOW: Duration = Duration::from_secs(30);
 const SLOW_AGE: Duration = Duration::from_secs(25);
@@ -46,8 +48,18 @@ pub async fn reconcile(node: Arc<PinNode>, context: Arc<Context>) -> Result<Acti
     }
     let observed = observe::observe(&context, &node).await?;
     let intent = scheduling::intent(node.annotations(), node.spec.scheduling, observed.kubernetes_node.as_deref());
-    // A drain is passed on first: it must not wait for anything else that is wrong with the node.
-    let report = ask_pinners(&context, &node, &name, &observed, &intent).await;
+    // A request is acknowledged and passed on first: it must not wait for anything else that is wrong with the node.
+    let is_news = intent.is_news(&node.status.clone().unwrap_or_default());
+    let node = match is_news {
+        true => match acknowledge(&context, &node, &name, &observed, &intent).await {
+            Ok(node) => node,
+            // It is another object by now, which is on its way to us.
+            Err(kube::Error::Api(status)) if status.code == 409 => return Ok(Action::requeue(AT_ONCE)),
+            Err(error) => return Err(error.into()),
+        },
+        false => node,
+    };
+    let report = ask_pinners(&context, &node, &name, &observed, &intent, is_news).await;
     let (wait, failure) = match bring_stateful_set(&context, &node, &name, &observed).await {
         Ok(wait) => (wait, None),
         Err(failure) => (None, Some(failure)),
@@ -60,14 +72,38 @@ pub async fn reconcile(node: Arc<PinNode>, context: Arc<Context>) -> Result<Acti
     };
     let status = status::status(&node, &observed, &outcome, Timestamp::now());
     let pod_is_ready = observed.pod.as_ref().is_some_and(|pod| pod.is_ready());
-    let waits_for_pinners = pod_is_ready && !matches!(report, Some(Ok(_)));
-    let next = pause_before_next_look(&status, &intent, wait.as_ref(), waits_for_pinners);
+    let is_asking = intent.scheduling != Scheduling::Active || intent.takes_back(&status);
+    let waits_for_pinners = (pod_is_ready || is_asking) && !matches!(report, Some(Ok(_)));
+    let next = pause_before_next_look(&status, wait.as_ref(), waits_for_pinners);
     write_status(&context, &node, &name, status).await?;
     match failure {
         Some(ApplyError::Leaving { .. }) => Ok(Action::requeue(FAST)),
         Some(failure) => Err(failure.into()),
         None => Ok(Action::requeue(next)),
     }
+}
+
+/// Writes that the request was seen, so that whoever asked knows, and so that it is known to be ours if this is the last
+/// thing that we do. Gives the node with that status.
+async fn acknowledge(
+    context: &Context,
+    node: &PinNode,
+    name: &str,
+    observed: &Observed,
+    intent: &Intent,
+) -> kube::Result<Arc<PinNode>> {
+    let status = match &node.status {
+        Some(before) => status::acknowledgement(before, intent),
+        // All conditions are there from the first write on.
+        None => {
+            let outcome = Outcome { intent, report: None, wait: None, failure: None };
+            status::status(node, observed, &outcome, Timestamp::now())
+        }
+    };
+    // What this status says beside the request is from the object that was seen.
+    let seen = node.metadata.resource_version.as_deref();
+    context.write_status::<PinNode>(Controller::PinNode, name, seen, &status).await?;
+    Ok(Arc::new(PinNode { status: Some(status), ..node.clone() }))
 }
 
 /// Tells the pinners what is asked of the node, if they have not heard, and returns what they say about it. Nothing
@@ -78,20 +114,20 @@ async fn ask_pinners(
     name: &str,
     observed: &Observed,
     intent: &Intent,
+    is_news: bool,
 ) -> Option<Result<NodeReport, AdminError>> {
     let access = context.access(&node.spec.cluster_name, &observed.secrets)?;
-    let delivered = node.status.as_ref().and_then(|status| status.scheduling);
-    let delivered_token = node.status.as_ref().and_then(|status| status.request_token.as_deref());
+    let noted = node.status.clone().unwrap_or_default();
     let request = intent.request();
     let tell = || context.admin.schedule(&access, name, &request);
-    let result = if intent.needs_delivery(delivered, delivered_token, None) {
+    let result = if is_news || intent.takes_back(&noted) {
         tell().await
     } else {
-        let is_quiet = intent.scheduling != Scheduling::Drained && is_ready(node);
+        let is_quiet = (intent.scheduling != Scheduling::Drained || is_true(node, "Drained")) && is_true(node, "Ready");
         let age = if is_quiet { SLOW_AGE } else { FAST_AGE };
         match context.admin.nodes(&access, age).await {
             Ok(nodes) => match nodes.get(name) {
-                Some(report) if intent.needs_delivery(delivered, delivered_token, Some(report)) => tell().await,
+                Some(report) if intent.contradicts(&noted, report) => tell().await,
                 Some(report) => Ok(report.clone()),
                 None => Err(AdminError::NotRegistered),
             },
@@ -104,9 +140,9 @@ async fn ask_pinners(
     Some(result)
 }
 
-fn is_ready(node: &PinNode) -> bool {
+fn is_true(node: &PinNode, type_: &str) -> bool {
     let conditions = node.status.iter().flat_map(|status| &status.conditions);
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    conditions.into_iter().any(|condition| condition.type_ == type_ && condition.status == "True")
 }
 
 /// Applies the StatefulSet if it may be; what it waits for otherwise.
@@ -165,7 +201,7 @@ async fn write_status(
     if before == status {
         return Ok(());
     }
-    context.write_status::<PinNode>(Controller::PinNode, name, &status).await?;
+    context.write_status::<PinNode>(Controller::PinNode, name, None, &status).await?;
     context.tell(node, &before.conditions, &status.conditions).await;
     Ok(())
 }
@@ -173,13 +209,11 @@ async fn write_status(
 /// Soon while something is under way that no watch tells of, else at leisure.
 fn pause_before_next_look(
     status: &crate::crd::PinNodeStatus,
-    intent: &Intent,
     wait: Option<&Wait>,
     waits_for_pinners: bool,
 ) -> Duration {
     let is_draining = status.conditions.iter().any(|c| c.type_ == "Draining" && c.status == "True");
-    let delivered = status.scheduling.unwrap_or_default() == intent.scheduling;
     // For Secrets, or for another PinNode to be settled.
     let waits = wait.is_some_and(|wait| matches!(wait.reason, "WaitingForCluster" | "WaitingForTurn"));
-    if !delivered || is_draining || waits_for_pinners || waits { FAST } else { SLOW }
+    if is_draining || waits_for_pinners || waits { FAST } else { SLOW }
 }

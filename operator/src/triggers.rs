@@ -90,6 +90,13 @@ impl Triggers {
                 self.pin_node(node);
             }
         }
+        // Those whose pods were there last and are nowhere now.
+        let was_here = |node: &PinNode| {
+            node.status.as_ref().and_then(|status| status.kubernetes_node.as_deref()) == Some(kubernetes_node)
+        };
+        for node in self.world.pin_nodes.state_filter(was_here) {
+            self.pin_node(&node.name_any());
+        }
     }
 
     // A queue that is closed belongs to a controller that has ended: nobody needs to be woken.

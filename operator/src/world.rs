@@ -188,10 +188,9 @@ impl World {
             .collect()
     }
 
-    /// The Kubernetes Node that a pod runs on, where reading Nodes is allowed.
+    /// A Kubernetes Node, where reading Nodes is allowed.
     #[must_use]
-    pub fn kubernetes_node_of(&self, pod: &PodView) -> Option<Arc<KubernetesNode>> {
-        let name = pod.spec.node_name.as_deref()?;
+    pub fn kubernetes_node(&self, name: &str) -> Option<Arc<KubernetesNode>> {
         self.kubernetes_nodes.as_ref()?.get(&ObjectRef::new(name))
     }
 

@@ -44,8 +44,9 @@ pub struct PinNodeSpec {
     #[schemars(length(min = 1, max = 40))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("clusterName cannot change"))]
     pub cluster_name: String,
-    /// Whether new placements come here (Active), do not (Cordoned), or all data moves away as well (Drained).
-    /// The annotations anchorage.dev/drain and anchorage.dev/cordon win over it while they are there.
+    /// Whether new placements come here (Active), do not (Cordoned), or all data moves away as well (Drained). A node in
+    /// Maintenance takes no new placements and keeps its place: nothing moves off it, however long it is away.
+    /// The annotations anchorage.dev/drain, anchorage.dev/maintenance and anchorage.dev/cordon win over it while they are there.
     #[serde(default)]
     pub scheduling: Scheduling,
     /// Zone that the pod is tied to: the value of the cluster's topologyKey label on Kubernetes Nodes.
@@ -68,6 +69,8 @@ pub enum Scheduling {
     Cordoned,
     /// No new placements, and everything moves away.
     Drained,
+    /// No new placements, and nothing moves away, however long the node is gone.
+    Maintenance,
 }
 
 impl Scheduling {
@@ -78,6 +81,7 @@ impl Scheduling {
             Scheduling::Active => "Active",
             Scheduling::Cordoned => "Cordoned",
             Scheduling::Drained => "Drained",
+            Scheduling::Maintenance => "Maintenance",
         }
     }
 }
@@ -94,10 +98,11 @@ pub struct PinNodeStatus {
     #[serde(default)]
     #[schemars(schema_with = "shared::conditions")]
     pub conditions: Vec<Condition>,
-    /// The scheduling that is asked of the pinner now: the annotation's, else the spec's.
+    /// The scheduling that is asked of the pinners: the annotation's, else the spec's. Written before they are told, so
+    /// that what was asked for is known to be the operator's own and can be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling: Option<Scheduling>,
-    /// Value of the annotation that asked for it, echoed once the operator has seen it.
+    /// Value of the annotation that asked for it, echoed as soon as the operator has seen it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub request_token: Option<String>,
@@ -109,7 +114,7 @@ pub struct PinNodeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub peer_id: Option<String>,
-    /// The Kubernetes Node that the pod runs on.
+    /// The Kubernetes Node that the pod runs on; while there is no pod, the one that it ran on last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub kubernetes_node: Option<String>,
@@ -130,7 +135,8 @@ pub struct DrainStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "shared::date_time")]
     pub start_time: Option<String>,
-    /// When the pinner last said that it is at work. Written at most once a minute when nothing else changes.
+    /// When the pinners last said how far it is. Written at most once a minute when nothing else changes, and not any more
+    /// once the drain is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "shared::date_time")]
     pub heartbeat_time: Option<String>,

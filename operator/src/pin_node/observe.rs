@@ -32,7 +32,8 @@ pub struct Observed {
     pub migration: JobState,
     /// The PinNode's pod.
     pub pod: Option<Arc<PodView>>,
-    /// The Kubernetes Node that it runs on.
+    /// The Kubernetes Node that it runs on, or ran on last while it is on none: a pod that was evicted from a cordoned Node
+    /// does not make the PinNode schedulable.
     pub kubernetes_node: Option<Arc<KubernetesNode>>,
 }
 
@@ -56,6 +57,8 @@ pub async fn observe(context: &Context, node: &PinNode) -> kube::Result<Observed
         _ => JobState::Missing,
     };
     let pod = world.pod_of(&name);
+    let last_on = node.status.as_ref().and_then(|status| status.kubernetes_node.as_deref());
+    let on = pod.as_ref().and_then(|pod| pod.spec.node_name.as_deref()).or(last_on);
     Ok(Observed {
         cluster,
         cluster_uid,
@@ -63,7 +66,7 @@ pub async fn observe(context: &Context, node: &PinNode) -> kube::Result<Observed
         stateful_set: world.child(Kind::StatefulSet, &name),
         kubo_config: world.child(Kind::ConfigMap, &names::kubo_config(cluster_name)),
         migration,
-        kubernetes_node: pod.as_ref().and_then(|pod| world.kubernetes_node_of(pod)),
+        kubernetes_node: on.and_then(|name| world.kubernetes_node(name)),
         pod,
     })
 }

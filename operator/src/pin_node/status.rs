@@ -36,7 +36,7 @@ pub fn status(node: &PinNode, observed: &Observed, outcome: &Outcome, now: Times
     let report = outcome.report.and_then(Result::ok);
     let pod = observed.pod.as_deref();
     let drain = drain(outcome.intent, report, before.drain.as_ref(), now);
-    let draining = Draining::of(outcome, drain.as_ref());
+    let draining = Draining::of(outcome, drain.as_ref(), pod.is_some_and(PodView::is_ready));
     let verdicts = [
         ready(pod, report, outcome, is_outdated(observed, outcome)),
         schedulable(outcome, report),
@@ -44,18 +44,40 @@ pub fn status(node: &PinNode, observed: &Observed, outcome: &Outcome, now: Times
         draining.drained(),
         kubo_ready(pod, report),
     ];
-    let delivered = report.is_some_and(|report| outcome.intent.scheduling.as_str() == report.scheduling);
+    let (scheduling, request_token) = noted(outcome.intent, report, &before);
     let text = |new: Option<&String>, old: Option<String>| new.filter(|new| !new.is_empty()).cloned().or(old);
     PinNodeStatus {
         observed_generation: node.metadata.generation,
         conditions: conditions::merge(&before.conditions, &verdicts, node.metadata.generation, now),
-        // Until the pinners have heard, the status keeps what they heard last.
-        scheduling: if delivered { Some(outcome.intent.scheduling) } else { before.scheduling },
-        request_token: outcome.intent.token.clone(),
+        scheduling,
+        request_token,
         node_id: text(report.map(|report| &report.id), before.node_id),
         peer_id: text(report.and_then(|report| report.peer_id.as_ref()), before.peer_id),
-        kubernetes_node: pod.and_then(|pod| pod.spec.node_name.clone()),
+        kubernetes_node: pod.and_then(|pod| pod.spec.node_name.clone()).or(before.kubernetes_node),
         drain,
+    }
+}
+
+/// The status that says no more than that the request was seen, for writing before the pinners are told of it. What it
+/// says beside that was so already.
+#[must_use]
+pub fn acknowledgement(before: &PinNodeStatus, intent: &Intent) -> PinNodeStatus {
+    PinNodeStatus {
+        scheduling: Some(intent.scheduling),
+        request_token: intent.token.clone(),
+        drain: drain(intent, None, before.drain.as_ref(), Timestamp::UNIX_EPOCH),
+        ..before.clone()
+    }
+}
+
+/// What the operator asks of the pinners, with its token. A request that is to be taken back stays noted until they have
+/// heard that.
+fn noted(intent: &Intent, report: Option<&NodeReport>, before: &PinNodeStatus) -> (Option<Scheduling>, Option<String>) {
+    let is_active = report.is_some_and(|report| report.scheduling == Scheduling::Active.as_str());
+    if intent.scheduling != Scheduling::Active || is_active {
+        (Some(intent.scheduling), intent.token.clone())
+    } else {
+        (before.scheduling, before.request_token.clone())
     }
 }
 
@@ -160,13 +182,13 @@ enum Draining {
 }
 
 impl Draining {
-    fn of(outcome: &Outcome, drain: Option<&DrainStatus>) -> Self {
+    fn of(outcome: &Outcome, drain: Option<&DrainStatus>, pod_is_ready: bool) -> Self {
         if outcome.intent.scheduling != Scheduling::Drained {
             return Draining::NotRequested;
         }
         match outcome.report {
-            // A node that never took part cannot hold anything.
-            Some(Err(AdminError::NotRegistered)) => Draining::Done("NeverRegistered"),
+            // A node that never took part cannot hold anything. One that is ready is about to take part.
+            Some(Err(AdminError::NotRegistered)) if !pod_is_ready => Draining::Done("NeverRegistered"),
             Some(Ok(report)) if report.state == "drained" => Draining::Done("Drained"),
             Some(Ok(_)) => {
                 let blocked = drain.map(|drain| drain.blocked_by.join("; ")).unwrap_or_default();
@@ -228,7 +250,7 @@ fn drain(
     };
     let new = from_report(intent, report);
     Some(match same {
-        Some(old) if is_only_a_heartbeat(old, &new, now) => old.clone(),
+        Some(old) if is_no_news(old, &new, now) => old.clone(),
         _ => new,
     })
 }
@@ -246,9 +268,38 @@ fn from_report(intent: &Intent, report: &DrainReport) -> DrainStatus {
     }
 }
 
-/// Whether `new` differs from `old` by a heartbeat that is too fresh to be worth a write.
-fn is_only_a_heartbeat(old: &DrainStatus, new: &DrainStatus, now: Timestamp) -> bool {
-    let rest_is_same = DrainStatus { heartbeat_time: old.heartbeat_time.clone(), ..new.clone() } == *old;
+/// Whether `new` says nothing that is worth a write. Times alone are, once a minute, as long as there is something left to
+/// move.
+fn is_no_news(old: &DrainStatus, new: &DrainStatus, now: Timestamp) -> bool {
+    let timeless =
+        |drain: &DrainStatus| DrainStatus { heartbeat_time: None, expected_completion_time: None, ..drain.clone() };
     let last: Option<Timestamp> = old.heartbeat_time.as_deref().and_then(|time| time.parse().ok());
-    rest_is_same && last.is_some_and(|last| now.duration_since(last) < HEARTBEAT)
+    let is_fresh = last.is_some_and(|last| now.duration_since(last) < HEARTBEAT);
+    timeless(old) == timeless(new) && (is_fresh || new.placements_remaining == Some(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(remaining: i64, heartbeat: &str, expected: Option<&str>) -> DrainStatus {
+        DrainStatus {
+            placements_remaining: Some(remaining),
+            heartbeat_time: Some(heartbeat.to_owned()),
+            expected_completion_time: expected.map(str::to_owned),
+            ..DrainStatus::default()
+        }
+    }
+
+    #[test]
+    fn progress_is_news_and_times_alone_are_once_a_minute_until_the_end() {
+        let old = drain(9, "2026-01-01T10:00:00Z", Some("2026-01-01T10:05:00Z"));
+        let at = |time: &str| time.parse().unwrap();
+        let soon = drain(9, "2026-01-01T10:00:03Z", Some("2026-01-01T10:05:01Z"));
+        assert!(is_no_news(&old, &soon, at("2026-01-01T10:00:03Z")));
+        assert!(!is_no_news(&old, &drain(8, "2026-01-01T10:00:03Z", None), at("2026-01-01T10:00:03Z")));
+        assert!(!is_no_news(&old, &soon, at("2026-01-01T10:01:00Z")));
+        let done = drain(0, "2026-01-01T10:04:00Z", None);
+        assert!(is_no_news(&done, &drain(0, "2026-01-01T12:00:00Z", None), at("2026-01-01T12:00:00Z")));
+    }
 }

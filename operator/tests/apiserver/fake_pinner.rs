@@ -11,10 +11,15 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// Pinners of one cluster, with what they were asked.
-#[derive(Clone, Default)]
-pub(crate) struct FakePinner(Arc<Mutex<State>>);
+#[derive(Clone)]
+pub(crate) struct FakePinner {
+    state: Arc<Mutex<State>>,
+    /// Whether answers to requests that change something are held back.
+    silent: watch::Sender<bool>,
+}
 
 #[derive(Default)]
 struct State {
@@ -23,6 +28,8 @@ struct State {
     asked: Vec<(String, Value)>,
     /// What stands in the way of drains.
     blocked_by: Vec<String>,
+    /// The cluster's pause, as it is answered.
+    maintenance: Value,
     /// The token that is accepted.
     token: Option<String>,
 }
@@ -30,7 +37,8 @@ struct State {
 impl FakePinner {
     /// Starts on a free port; returns the pinners and their address.
     pub(crate) async fn start() -> (Self, String) {
-        let pinner = Self::default();
+        let state = State { maintenance: json!({ "paused": false }), ..State::default() };
+        let pinner = Self { state: Arc::new(Mutex::new(state)), silent: watch::Sender::new(false) };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let served = pinner.clone();
@@ -52,13 +60,13 @@ impl FakePinner {
         (pinner, address)
     }
 
-    /// A node registers, as its pinner does at its start.
+    /// A node registers, as its pinner does at its start: what is known under its name stays as it is.
     pub(crate) fn register(&self, name: &str) {
         let node = json!({
             "id": format!("node_{name}"), "name": name, "zone": "", "live": true, "state": "up", "scheduling": "Active",
             "peerId": format!("12D3{name}"), "kuboReady": true, "placements": { "pinned": 2 },
         });
-        self.state().nodes.insert(name.to_owned(), node);
+        self.state().nodes.entry(name.to_owned()).or_insert(node);
     }
 
     /// From now on drains do not get done, because of `why`.
@@ -66,18 +74,46 @@ impl FakePinner {
         self.state().blocked_by = vec![why.to_owned()];
     }
 
+    /// Data leaves `name`: so many placements of its drain remain, for as long as said.
+    pub(crate) fn progress(&self, name: &str, remaining: i64, expected_completion: &str) {
+        let mut state = self.state();
+        let drain = &mut state.nodes.get_mut(name).unwrap()["drain"];
+        drain["placementsRemaining"] = json!(remaining);
+        drain["bytesRemaining"] = json!(remaining * 1024);
+        drain["expectedCompletionTime"] = json!(expected_completion);
+        drain["blockedBy"] = json!([]);
+    }
+
     /// All data has left `name`.
     pub(crate) fn finish_drain(&self, name: &str) {
         let mut state = self.state();
         let node = state.nodes.get_mut(name).unwrap();
         node["state"] = json!("drained");
+        node["placements"] = json!({ "pinned": 0 });
         node["drain"]["placementsRemaining"] = json!(0);
+        node["drain"]["bytesRemaining"] = json!(0);
+        node["drain"]["expectedCompletionTime"] = Value::Null;
         node["drain"]["blockedBy"] = json!([]);
+    }
+
+    /// The pinner of `name` is gone.
+    pub(crate) fn die(&self, name: &str) {
+        let mut state = self.state();
+        let node = state.nodes.get_mut(name).unwrap();
+        node["live"] = json!(false);
+        if node["scheduling"] != "Drained" {
+            node["state"] = json!("down");
+        }
     }
 
     /// Only this token is accepted from now on.
     pub(crate) fn accept_only(&self, token: &str) {
         self.state().token = Some(token.to_owned());
+    }
+
+    /// Whether requests that change something are done but not answered.
+    pub(crate) fn be_silent(&self, yes: bool) {
+        self.silent.send_replace(yes);
     }
 
     /// What was asked of `name`, in order.
@@ -86,7 +122,7 @@ impl FakePinner {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        self.state.lock().unwrap()
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -98,41 +134,91 @@ impl FakePinner {
         }
         let method = request.method().clone();
         let body = request.into_body().collect().await.unwrap().to_bytes();
-        match (method, path.strip_prefix("/admin/v1/nodes")) {
-            (Method::GET, Some("")) => {
-                let nodes: Vec<Value> = self.state().nodes.values().cloned().collect();
-                answer(StatusCode::OK, &json!({ "nodes": nodes }))
-            }
-            (Method::PUT, Some(rest)) => {
-                let name = rest.trim_start_matches('/').trim_end_matches("/scheduling");
-                self.schedule(name, serde_json::from_slice(&body).unwrap())
-            }
-            _ => failure(StatusCode::NOT_FOUND, "NOT_FOUND"),
+        let body: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+        let answer = match path.strip_prefix("/admin/v1/").unwrap_or_default() {
+            "maintenance" => self.pause(&method, body),
+            "nodes" => Some(self.nodes()),
+            path => path
+                .strip_prefix("nodes/")
+                .and_then(|path| path.strip_suffix("/scheduling"))
+                .filter(|_| method == Method::PUT)
+                .map(|name| self.schedule(name, &body)),
+        };
+        if method != Method::GET {
+            // Its sender lives as long as `self`.
+            let _ = self.silent.subscribe().wait_for(|silent| !silent).await;
         }
+        answer.unwrap_or_else(|| failure(StatusCode::NOT_FOUND, "NOT_FOUND"))
     }
 
-    fn schedule(&self, name: &str, body: Value) -> Response<Full<Bytes>> {
+    fn nodes(&self) -> Response<Full<Bytes>> {
+        let state = self.state();
+        let nodes: Vec<Value> = state.nodes.values().map(|node| state.as_it_is(node)).collect();
+        answer(StatusCode::OK, &json!({ "nodes": nodes }))
+    }
+
+    fn pause(&self, method: &Method, body: Value) -> Option<Response<Full<Bytes>>> {
+        let mut state = self.state();
+        match *method {
+            Method::GET => {}
+            Method::PUT => {
+                state.maintenance = json!({
+                    "paused": true, "startTime": "2026-01-01T00:00:00Z", "untilTime": body["untilTime"],
+                    "reason": body["reason"], "requestToken": body["requestToken"],
+                });
+            }
+            Method::DELETE => {
+                state.maintenance = json!({ "paused": false });
+            }
+            _ => return None,
+        }
+        Some(answer(StatusCode::OK, &state.maintenance))
+    }
+
+    fn schedule(&self, name: &str, body: &Value) -> Response<Full<Bytes>> {
         let mut state = self.state();
         state.asked.push((name.to_owned(), body.clone()));
         let blocked_by = state.blocked_by.clone();
         let Some(node) = state.nodes.get_mut(name) else { return failure(StatusCode::NOT_FOUND, "NOT_FOUND") };
+        let is_new = node["scheduling"] != body["scheduling"];
         node["scheduling"] = body["scheduling"].clone();
         node["requestToken"] = body["requestToken"].clone();
         node["reason"] = body["reason"].clone();
-        node["state"] = match body["scheduling"].as_str().unwrap() {
-            "Drained" => json!("draining"),
-            "Cordoned" => json!("cordoned"),
-            _ => json!("up"),
-        };
-        node["drain"] = match body["scheduling"].as_str().unwrap() {
-            "Drained" => json!({
-                "requestToken": body["requestToken"], "startTime": "2026-01-01T00:00:00Z",
-                "heartbeatTime": "2026-01-01T00:00:00Z", "placementsTotal": 2, "placementsRemaining": 2,
-                "bytesRemaining": 2048, "blockedBy": blocked_by,
-            }),
-            _ => Value::Null,
-        };
-        answer(StatusCode::OK, &node.clone())
+        let scheduling = body["scheduling"].as_str().unwrap();
+        if is_new {
+            node["state"] = match scheduling {
+                "Drained" => json!("draining"),
+                "Cordoned" => json!("cordoned"),
+                "Maintenance" => json!("maintenance"),
+                "Active" => json!("up"),
+                _ => return failure(StatusCode::BAD_REQUEST, "INVALID"),
+            };
+            let placements = node["placements"]["pinned"].as_i64().unwrap();
+            node["drain"] = match scheduling {
+                "Drained" => json!({
+                    "startTime": "2026-01-01T00:00:00Z", "heartbeatTime": "2026-01-01T00:00:00Z",
+                    "placementsTotal": placements, "placementsRemaining": placements,
+                    "bytesRemaining": placements * 1024, "blockedBy": blocked_by,
+                }),
+                _ => Value::Null,
+            };
+        }
+        if scheduling == "Drained" {
+            node["drain"]["requestToken"] = body["requestToken"].clone();
+        }
+        let node = node.clone();
+        answer(StatusCode::OK, &state.as_it_is(&node))
+    }
+}
+
+impl State {
+    /// A node as it is answered: during a pause, drains wait.
+    fn as_it_is(&self, node: &Value) -> Value {
+        let mut node = node.clone();
+        if node["state"] == "draining" && self.maintenance["paused"] == true {
+            node["drain"]["blockedBy"] = json!(["the cluster is in maintenance"]);
+        }
+        node
     }
 }
 

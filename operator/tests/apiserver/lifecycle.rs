@@ -1,33 +1,18 @@
-//! A cluster's life, told to a real API server: made, changed, drained, refused, left alone.
+//! A cluster's life, told to a real API server: made, changed, refused, left alone.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use anchorage_operator::kind::Kind;
 use anchorage_operator::names;
-use k8s_openapi::api::core::v1::{Node, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
+use crate::sample::{names_of, spec, with};
 use crate::scene::{Scene, ready_pod, until};
 use crate::server::server;
-
-fn spec(nodes: usize) -> Value {
-    json!({
-        "nodes": nodes,
-        "kubo": { "network": "Private", "storage": { "size": "1Gi" }, "resources": { "limits": { "memory": "1024Mi" } } },
-        "postgres": { "managed": { "storage": { "size": "1Gi" } } },
-        "nats": { "managed": { "storage": { "size": "1Gi" } } },
-        "api": { "ingress": { "host": "pins.anchorage.test", "className": "traefik" } },
-    })
-}
-
-fn with(mut spec: Value, field: &str, value: Value) -> Value {
-    spec[field] = value;
-    spec
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spec_becomes_a_cluster_and_a_second_look_writes_nothing() {
@@ -124,70 +109,6 @@ async fn what_others_add_stays_and_what_they_change_is_put_right() {
     without_ingress.as_object_mut().unwrap().remove("api");
     scene.apply_cluster(without_ingress).await;
     until("the Ingress to go", async || scene.names(Kind::Ingress).await.is_empty().then_some(())).await;
-    operator.end().await;
-    scene.strike().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_annotation_drains_a_node_and_its_token_comes_back() {
-    let scene = Scene::set("drained").await;
-    let operator = scene.operator();
-    scene.apply_cluster(spec(2)).await;
-    scene.bring_up(2).await;
-    scene.node_condition("demo-1", "Schedulable", "True", "Active").await;
-    scene.pinner.block_drains("moving data is not part of this version");
-
-    let asked = Instant::now();
-    scene.annotate("demo-1", names::DRAIN, json!("kernel-update-7")).await;
-    let message = scene.node_condition("demo-1", "Drained", "False", "Blocked").await;
-    let took = asked.elapsed();
-    println!("acknowledged after {took:?}");
-    assert!(took < Duration::from_secs(5), "acknowledged after {took:?}");
-    assert_eq!(message, "moving data is not part of this version");
-    let status = scene.pin_nodes().get("demo-1").await.unwrap().status.unwrap();
-    let drain = status.drain.unwrap();
-    assert_eq!(drain.request_token.as_deref(), Some("kernel-update-7"));
-    assert_eq!((drain.placements_remaining, drain.bytes_remaining), (Some(2), Some(2048)));
-    scene.node_condition("demo-1", "Schedulable", "False", "RequestedByAnnotation").await;
-    let body = json!({ "scheduling": "Drained", "requestToken": "kernel-update-7", "reason": "kernel-update-7" });
-    assert_eq!(scene.pinner.asked("demo-1"), [body]);
-
-    scene.pinner.finish_drain("demo-1");
-    scene.node_condition("demo-1", "Drained", "True", "Drained").await;
-    scene.node_condition("demo-1", "Draining", "False", "Drained").await;
-
-    scene.annotate("demo-1", names::DRAIN, Value::Null).await;
-    scene.node_condition("demo-1", "Schedulable", "True", "Active").await;
-    scene.node_condition("demo-1", "Drained", "False", "NotRequested").await;
-    assert!(scene.pin_nodes().get("demo-1").await.unwrap().status.unwrap().drain.is_none());
-    assert_eq!(scene.pinner.asked("demo-1").last().unwrap()["scheduling"], "Active");
-
-    scene.annotate("demo-0", names::CORDON, json!("look")).await;
-    scene.node_condition("demo-0", "Schedulable", "False", "RequestedByAnnotation").await;
-    assert_eq!(scene.pinner.asked("demo-0").last().unwrap()["scheduling"], "Cordoned");
-    operator.end().await;
-    scene.strike().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_smaller_cluster_keeps_a_node_until_it_is_drained() {
-    let scene = Scene::set("smaller").await;
-    let operator = scene.operator();
-    scene.apply_cluster(spec(3)).await;
-    scene.bring_up(3).await;
-    scene.pinner.block_drains("no other node may take the data");
-
-    scene.apply_cluster(spec(2)).await;
-    let message = scene.cluster_condition("Progressing", "True", "ScaleDownBlocked").await;
-    assert!(message.contains("demo-2") && message.contains("no other node may take the data"), "{message}");
-    assert_eq!(names_of(&scene, Kind::PinNode).await, ["demo-0", "demo-1", "demo-2"]);
-
-    scene.pinner.finish_drain("demo-2");
-    until("the drained node to go", async || {
-        (names_of(&scene, Kind::PinNode).await == ["demo-0", "demo-1"]).then_some(())
-    })
-    .await;
-    scene.cluster_condition("Ready", "True", "Ready").await;
     operator.end().await;
     scene.strike().await;
 }
@@ -305,45 +226,6 @@ async fn trouble_of_pods_becomes_a_condition_with_its_cause() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cordoned_kubernetes_node_takes_no_placements_and_a_drained_one_gives_them_away() {
-    let scene = Scene::set("nodes").await;
-    let nodes: Api<Node> = Api::all(scene.client.clone());
-    let node = json!({
-        "metadata": { "name": "worker-a", "labels": { "topology.kubernetes.io/zone": "a" } },
-        "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
-    });
-    let node = nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
-    // Without a controller manager a new Node keeps the taint that admission gives it.
-    let untainted =
-        json!({ "spec": { "taints": null }, "status": { "conditions": [{ "type": "Ready", "status": "True" }] } });
-    nodes.patch(&node.name_any(), &PatchParams::default(), &Patch::Merge(untainted)).await.unwrap();
-
-    let operator = scene.operator();
-    scene.apply_cluster(spec(1)).await;
-    let pin_node = until("a PinNode", async || scene.pin_nodes().get_opt("demo-0").await.unwrap()).await;
-    assert_eq!(pin_node.spec.zone.as_deref(), Some("a"));
-    scene.bring_up(1).await;
-    let binding = json!({
-        "metadata": { "name": "demo-0-0" },
-        "target": { "apiVersion": "v1", "kind": "Node", "name": "worker-a" },
-    });
-    let _: Value =
-        scene.pods().create_subresource("binding", "demo-0-0", &PostParams::default(), &binding).await.unwrap();
-
-    let cordon = |yes: bool| json!({ "spec": { "unschedulable": yes } });
-    nodes.patch("worker-a", &PatchParams::default(), &Patch::Merge(cordon(true))).await.unwrap();
-    scene.node_condition("demo-0", "Schedulable", "False", "KubernetesNodeCordoned").await;
-    scene.node_condition("demo-0", "Drained", "False", "NotRequested").await;
-    assert_eq!(scene.pinner.asked("demo-0").last().unwrap()["scheduling"], "Cordoned");
-    let drain = json!({ "metadata": { "annotations": { names::DRAIN: "rack-4" } } });
-    nodes.patch("worker-a", &PatchParams::default(), &Patch::Merge(drain)).await.unwrap();
-    scene.node_condition("demo-0", "Draining", "True", "KubernetesNodeDraining").await;
-    operator.end().await;
-    nodes.delete("worker-a", &DeleteParams::default()).await.unwrap();
-    scene.strike().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_object_of_the_same_name_is_left_alone_and_a_pod_monitor_comes_with_its_definition() {
     let scene = Scene::set("foreign").await;
     let foreign = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "demo-kubo" }, "data": { "mine": "1" } });
@@ -425,10 +307,6 @@ async fn image(scene: &Scene, stateful_set: &str) -> String {
 
 async fn images(scene: &Scene) -> Vec<String> {
     vec![image(scene, "demo-0").await, image(scene, "demo-1").await]
-}
-
-async fn names_of(scene: &Scene, kind: Kind) -> Vec<String> {
-    scene.names(kind).await.into_iter().filter(|name| name.starts_with("demo")).collect()
 }
 
 /// The resource version of every object that a cluster consists of.

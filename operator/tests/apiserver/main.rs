@@ -7,8 +7,11 @@
 
 mod chart;
 mod definitions;
+mod drains;
 mod fake_pinner;
 mod leadership;
 mod lifecycle;
+mod sample;
+mod scaling;
 mod scene;
 mod server;

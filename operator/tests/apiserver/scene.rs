@@ -251,6 +251,12 @@ impl Operator {
         self.task.await.unwrap();
     }
 
+    /// Kills it in the middle of whatever it does.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+
     /// Waits until it has looked at clusters and PinNodes at least so often.
     pub(crate) async fn looked(&self, clusters: u64, pin_nodes: u64) {
         let done = |controller, count| self.metrics.reconciliations(controller) >= count;
