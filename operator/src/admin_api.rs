@@ -2,6 +2,8 @@
 //!
 //! Answers about nodes are remembered per cluster, so that however many PinNodes ask, one request is made at a time.
 
+pub mod pause;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -145,6 +147,7 @@ struct Remembered {
 pub struct AdminApi {
     http: reqwest::Client,
     remembered: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Remembered>>>>,
+    pauses: Mutex<HashMap<String, pause::Answered>>,
 }
 
 impl AdminApi {
@@ -154,7 +157,7 @@ impl AdminApi {
     /// When the HTTP client cannot be built.
     pub fn new() -> reqwest::Result<Self> {
         let http = reqwest::Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT).no_proxy().build()?;
-        Ok(Self { http, remembered: Mutex::default() })
+        Ok(Self { http, remembered: Mutex::default(), pauses: Mutex::default() })
     }
 
     /// The nodes of a cluster by name, from an answer that is at most `max_age` old.
@@ -184,7 +187,8 @@ impl AdminApi {
         request: &SchedulingRequest,
     ) -> Result<NodeReport, AdminError> {
         let url = format!("{}/admin/v1/nodes/{node}/scheduling", access.base_url);
-        let report: NodeReport = self.send(access, self.http.put(&url).json(request), &url).await?;
+        let request = self.http.put(&url).json(request);
+        let report: NodeReport = self.send(access, request, &url, AdminError::NotRegistered).await?;
         self.remember(access, &report).await;
         Ok(report)
     }
@@ -195,15 +199,17 @@ impl AdminApi {
             nodes: Vec<NodeReport>,
         }
         let url = format!("{}/admin/v1/nodes", access.base_url);
-        let list: List = self.send(access, self.http.get(&url), &url).await?;
+        let list: List = self.send(access, self.http.get(&url), &url, AdminError::NotRegistered).await?;
         Ok(list.nodes.into_iter().map(|node| (node.name.clone(), node)).collect())
     }
 
+    /// Sends a request; `absent` is what an answer of 404 means.
     async fn send<T: serde::de::DeserializeOwned>(
         &self,
         access: &Access,
         request: reqwest::RequestBuilder,
         url: &str,
+        absent: AdminError,
     ) -> Result<T, AdminError> {
         let unreachable =
             |error: reqwest::Error| AdminError::Unreachable { url: url.to_owned(), problem: innermost(&error) };
@@ -212,7 +218,7 @@ impl AdminApi {
         match status.as_u16() {
             200..=299 => response.json().await.map_err(unreachable),
             401 | 403 => Err(AdminError::Unauthorized { secret: access.secret.clone() }),
-            404 => Err(AdminError::NotRegistered),
+            404 => Err(absent),
             502..=504 => {
                 Err(AdminError::Unreachable { url: url.to_owned(), problem: format!("the answer was {status}") })
             }

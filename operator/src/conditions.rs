@@ -86,12 +86,13 @@ pub fn news<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<&'a Conditi
 }
 
 /// Whether a condition says something good. `Degraded` is the one that is good when false; neither a drain nor a pause nor
-/// progress is bad.
+/// progress is bad, but a pause that nobody ended is.
 #[must_use]
 pub fn is_good(condition: &Condition) -> bool {
     match condition.type_.as_str() {
         "Degraded" => condition.status != "True",
-        "Progressing" | "Draining" | "Drained" | "Maintenance" | "Schedulable" => true,
+        "Maintenance" => condition.reason != crate::cluster::pause::EXPIRED,
+        "Progressing" | "Draining" | "Drained" | "Schedulable" => true,
         _ => condition.status == "True",
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::kind::Kind;
@@ -36,6 +36,7 @@ pub struct Metrics {
     applies: IntCounterVec,
     deletes: IntCounterVec,
     status_writes: IntCounterVec,
+    pauses_expired: IntCounter,
     objects: IntGaugeVec,
     leader: IntGauge,
 }
@@ -67,14 +68,30 @@ impl Metrics {
         let objects = IntGaugeVec::new(opts, &["kind"]).expect("metric names are constants");
         let leader = IntGauge::new("anchorage_operator_leader", "1 while this process acts, 0 while it stands by.")
             .expect("metric names are constants");
+        let pauses_expired = IntCounter::new(
+            "anchorage_operator_pauses_expired_total",
+            "Pauses for maintenance that nobody ended and that were seen to end by themselves.",
+        )
+        .expect("metric names are constants");
         for collector in [
             Box::new(reconcile_seconds.clone()) as Box<dyn prometheus::core::Collector>,
+            Box::new(pauses_expired.clone()),
             Box::new(objects.clone()),
             Box::new(leader.clone()),
         ] {
             registry.register(collector).expect("each metric is registered once");
         }
-        Self { registry, reconciles, reconcile_seconds, applies, deletes, status_writes, objects, leader }
+        Self {
+            registry,
+            reconciles,
+            reconcile_seconds,
+            applies,
+            deletes,
+            status_writes,
+            pauses_expired,
+            objects,
+            leader,
+        }
     }
 
     /// A reconciliation ended with `result`: `ok`, `error` or `timeout`.
@@ -96,6 +113,11 @@ impl Metrics {
     /// A status was written.
     pub fn status_written(&self, controller: Controller) {
         self.status_writes.with_label_values(&[controller.as_str()]).inc();
+    }
+
+    /// A pause was seen to have ended by itself.
+    pub fn pause_expired(&self) {
+        self.pauses_expired.inc();
     }
 
     /// Everything that was written so far: applies, deletes and status updates together.

@@ -1,8 +1,9 @@
-//! Whether a cluster is paused. A pause always has an end, so that a forgotten one does not last for ever.
+//! Whether a cluster is to be paused. A pause always has an end, so that a forgotten one does not last for ever.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::crd::anchorage_cluster::{MaintenanceSpec, MaintenanceStatus};
+use crate::pin_node::scheduling::bounded;
 
 /// How long a pause lasts that names no end.
 const DEFAULT_LENGTH: SignedDuration = SignedDuration::from_hours(4);
@@ -29,8 +30,8 @@ impl Maintenance {
         now: Timestamp,
     ) -> Self {
         let Some((token, until)) = annotation
-            .map(|reason| (reason.to_owned(), None))
-            .or_else(|| spec.map(|spec| (spec.reason.clone().unwrap_or_default(), spec.until.clone())))
+            .map(|reason| (bounded(reason), None))
+            .or_else(|| spec.map(|spec| (bounded(spec.reason.as_deref().unwrap_or_default()), spec.until.clone())))
         else {
             return Maintenance::None;
         };
@@ -45,7 +46,7 @@ impl Maintenance {
         if now < end { Maintenance::Paused(status) } else { Maintenance::Expired(status) }
     }
 
-    /// Whether moves stop now.
+    /// Whether moves are to stop now.
     #[must_use]
     pub fn is_paused(&self) -> bool {
         matches!(self, Maintenance::Paused(_))

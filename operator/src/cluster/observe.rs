@@ -35,6 +35,8 @@ pub struct Observed {
     pub served: Served,
     /// What the pinners say about their nodes; only asked for when nodes are too many.
     pub reports: BTreeMap<String, NodeReport>,
+    /// Whether a pinner is there to be asked.
+    pub pinner_is_ready: bool,
     /// What is wrong with pods of the database, NATS and migration.
     pub troubles: Troubles,
 }
@@ -77,6 +79,7 @@ pub async fn observe(context: &Context, object: &AnchorageCluster) -> kube::Resu
         zones: zones(context, &object.spec.topology_key),
         served: context.served.now(),
         reports,
+        pinner_is_ready: world.pods_of(&name, Component::Pinner).iter().any(|pod| pod.is_ready()),
         troubles: Troubles {
             postgres: first_trouble(Component::Postgres),
             nats: first_trouble(Component::Nats),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
-use super::maintenance::Maintenance;
 use super::observe::Observed;
+use super::pause::Pause;
 use super::plan::Plan;
 use super::validate::{Cluster, Database, Nats, Refusal};
 use crate::apply::ApplyError;
@@ -50,15 +50,15 @@ pub fn status(
     object: &AnchorageCluster,
     observed: &Observed,
     outcome: &Outcome,
-    maintenance: &Maintenance,
+    pause: &Pause,
     now: Timestamp,
 ) -> AnchorageClusterStatus {
     let before = object.status.clone().unwrap_or_default();
     let nodes = nodes(&observed.pin_nodes);
-    let verdicts = verdicts(object, observed, outcome, maintenance, &nodes, &before.conditions);
+    let verdicts = verdicts(object, observed, outcome, pause, &nodes, &before);
     let image = match outcome {
         Outcome::Planned { cluster, .. } => Some(cluster.image.clone()),
-        Outcome::Refused(_) => before.image,
+        Outcome::Refused(_) => before.image.clone(),
     };
     AnchorageClusterStatus {
         observed_generation: object.metadata.generation,
@@ -67,7 +67,7 @@ pub fn status(
         ready_nodes: i32::try_from(nodes.ready).unwrap_or(i32::MAX),
         selector: object.metadata.name.as_deref().map(names::selector_text),
         image,
-        maintenance: maintenance.status(),
+        maintenance: pause.status(before.maintenance.as_ref()),
     }
 }
 
@@ -75,23 +75,24 @@ fn verdicts(
     object: &AnchorageCluster,
     observed: &Observed,
     outcome: &Outcome,
-    maintenance: &Maintenance,
+    pause: &Pause,
     nodes: &Nodes,
-    before: &[Condition],
+    before: &AnchorageClusterStatus,
 ) -> Vec<Verdict> {
     let wanted = usize::try_from(object.spec.nodes).unwrap_or(0);
     let (database, nats) = match outcome {
         Outcome::Planned { cluster, .. } => (database(cluster, observed), self::nats(cluster, observed)),
-        Outcome::Refused(refusal) => {
-            (refused(refusal, "DatabaseReady", "postgres", before), refused(refusal, "NatsReady", "nats", before))
-        }
+        Outcome::Refused(refusal) => (
+            refused(refusal, "DatabaseReady", "postgres", &before.conditions),
+            refused(refusal, "NatsReady", "nats", &before.conditions),
+        ),
     };
     vec![
         ready(outcome, &database, &nats, nodes, wanted),
         available(nodes),
         progressing(outcome, &database, nodes, wanted, observed),
         degraded(outcome, &database, &nats, nodes, wanted),
-        paused(maintenance),
+        pause.verdict(before.maintenance.as_ref(), &before.conditions),
         database,
         nats,
     ]
@@ -200,31 +201,6 @@ fn degraded(outcome: &Outcome, database: &Verdict, nats: &Verdict, nodes: &Nodes
             format!("{} of {wanted} PinNodes are ready. {name}: {message}", nodes.ready),
         ),
         _ => no(DEGRADED, "AsExpected", ""),
-    }
-}
-
-fn paused(maintenance: &Maintenance) -> Verdict {
-    const MAINTENANCE: &str = "Maintenance";
-    match maintenance {
-        Maintenance::None => no(MAINTENANCE, "NotRequested", ""),
-        Maintenance::Paused(status) => yes(
-            MAINTENANCE,
-            "Requested",
-            format!(
-                "paused until {}: {}. No PinNode is emptied or removed by a smaller spec.nodes meanwhile",
-                status.until_time.as_deref().unwrap_or_default(),
-                status.request_token
-            ),
-        ),
-        Maintenance::Expired(status) => no(
-            MAINTENANCE,
-            "Expired",
-            format!(
-                "the pause ended by itself at {}. Remove spec.maintenance or the annotation {}, or give it a later end",
-                status.until_time.as_deref().unwrap_or_default(),
-                names::MAINTENANCE
-            ),
-        ),
     }
 }
 

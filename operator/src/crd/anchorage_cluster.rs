@@ -408,7 +408,8 @@ pub struct AnchorageClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub image: Option<String>,
-    /// The pause under way or the one that ended by itself; absent when none was asked for.
+    /// The pause that was asked for, under way or ended by itself; absent when none was asked for. Written before the
+    /// pinners are told, so that what was asked for is known to be the operator's own and can be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<MaintenanceStatus>,
 }

@@ -30,6 +30,8 @@ struct State {
     blocked_by: Vec<String>,
     /// The cluster's pause, as it is answered.
     maintenance: Value,
+    /// What was asked about the pause, in order: the body of each `PUT`, null for each `DELETE`.
+    pauses: Vec<Value>,
     /// The token that is accepted.
     token: Option<String>,
 }
@@ -121,6 +123,26 @@ impl FakePinner {
         self.state().asked.iter().filter(|(node, _)| node == name).map(|(_, body)| body.clone()).collect()
     }
 
+    /// What was asked about the cluster's pause, in order: bodies of `PUT`, null for `DELETE`.
+    pub(crate) fn pauses(&self) -> Vec<Value> {
+        self.state().pauses.clone()
+    }
+
+    /// Somebody else pauses, as `anchorage admin maintenance on` does.
+    pub(crate) fn pause_by_hand(&self, reason: &str) {
+        self.state().maintenance = json!({
+            "paused": true, "reason": reason, "startTime": "2026-01-01T00:00:00Z", "untilTime": "2999-01-01T00:00:00Z",
+        });
+    }
+
+    /// The pause outlives its end and is ended by the watchdog.
+    pub(crate) fn expire_pause(&self) {
+        let mut state = self.state();
+        let mut expired = state.maintenance.clone();
+        expired.as_object_mut().unwrap().remove("paused");
+        state.maintenance = json!({ "paused": false, "expired": expired });
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
@@ -166,9 +188,11 @@ impl FakePinner {
                     "paused": true, "startTime": "2026-01-01T00:00:00Z", "untilTime": body["untilTime"],
                     "reason": body["reason"], "requestToken": body["requestToken"],
                 });
+                state.pauses.push(body);
             }
             Method::DELETE => {
                 state.maintenance = json!({ "paused": false });
+                state.pauses.push(Value::Null);
             }
             _ => return None,
         }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use anchorage_operator::kind::Kind;
 use anchorage_operator::names;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -47,14 +46,8 @@ async fn a_spec_becomes_a_cluster_and_a_second_look_writes_nothing() {
         names_of(&scene, Kind::Secret).await,
         ["demo-admin", "demo-database", "demo-nats", "demo-postgres", "demo-swarm-key", "demo-tokens"]
     );
-    let told: Vec<String> = Api::<Event>::namespaced(scene.client.clone(), &scene.namespace)
-        .list(&ListParams::default())
-        .await
-        .unwrap()
-        .into_iter()
-        .filter_map(|event| event.reason)
-        .collect();
-    assert!(told.contains(&"Migrated".to_owned()), "{told:?}");
+    let told = scene.events().await;
+    assert!(told.iter().any(|(_, reason, _)| reason == "Migrated"), "{told:?}");
 
     operator.end().await;
     let before = versions(&scene).await;

@@ -11,6 +11,7 @@ mod drains;
 mod fake_pinner;
 mod leadership;
 mod lifecycle;
+mod maintenance;
 mod sample;
 mod scaling;
 mod scene;

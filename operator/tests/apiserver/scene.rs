@@ -104,6 +104,22 @@ impl Scene {
         self.pin_nodes().patch(pin_node, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
+    /// A user annotates the cluster `demo`; null takes the annotation away.
+    pub(crate) async fn annotate_cluster(&self, key: &str, value: Value) {
+        let patch = json!({ "metadata": { "annotations": { key: value } } });
+        self.clusters().patch("demo", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
+    /// Events about objects of the namespace: type, reason and note.
+    pub(crate) async fn events(&self) -> Vec<(String, String, String)> {
+        let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let told = events.list(&ListParams::default()).await.unwrap().into_iter();
+        told.map(|event| {
+            (event.type_.unwrap_or_default(), event.reason.unwrap_or_default(), event.note.unwrap_or_default())
+        })
+        .collect()
+    }
+
     /// Names of the objects of one kind.
     pub(crate) async fn names(&self, kind: Kind) -> BTreeSet<String> {
         self.api(kind).list(&ListParams::default()).await.unwrap().iter().map(ResourceExt::name_any).collect()
