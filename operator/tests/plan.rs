@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use anchorage_operator::apply::changes;
 use anchorage_operator::cluster::observe::Observed;
-use anchorage_operator::cluster::plan::{Plan, plan};
+use anchorage_operator::cluster::plan::{Plan, SURPLUS, plan};
 use anchorage_operator::cluster::validate::{Cluster, Refusal, validate};
 use anchorage_operator::crd::AnchorageCluster;
 use anchorage_operator::crd::shared::Storage;
 use anchorage_operator::credentials::Credentials;
 use anchorage_operator::desired::Desired;
 use anchorage_operator::kind::Kind;
+use anchorage_operator::names;
 use anchorage_operator::resources::{migrate_job, pinner};
 use anchorage_operator::secrets::{Secrets, Text};
 use anchorage_operator::served::Served;
@@ -92,7 +93,7 @@ fn planned(cluster: &Cluster, observed: &Observed) -> Plan {
     plan(cluster, observed, &credentials, false)
 }
 
-fn names(objects: &[Desired]) -> Vec<String> {
+fn named(objects: &[Desired]) -> Vec<String> {
     objects.iter().map(|object| format!("{}/{}", object.kind.as_str(), object.name)).collect()
 }
 
@@ -129,7 +130,7 @@ fn find<'a>(plan: &'a Plan, kind: Kind, name: &str) -> &'a Desired {
 fn a_private_cluster_with_everything_managed() {
     let cluster = valid(private());
     let first = planned(&cluster, &Observed::default());
-    insta::assert_yaml_snapshot!(names(&first.objects), @r#"
+    insta::assert_yaml_snapshot!(named(&first.objects), @r#"
     - Secret/demo-admin
     - Secret/demo-database
     - Secret/demo-nats
@@ -151,7 +152,7 @@ fn a_private_cluster_with_everything_managed() {
     let observed = after(Observed::default(), &first);
     let second = planned(&cluster, &observed);
     let new: Vec<String> =
-        names(&second.objects).into_iter().filter(|name| !names(&first.objects).contains(name)).collect();
+        named(&second.objects).into_iter().filter(|name| !named(&first.objects).contains(name)).collect();
     assert_eq!(new, [format!("Job/{}", migrate_job::name(&cluster))], "the database runs, so it can be migrated");
 }
 
@@ -161,7 +162,7 @@ fn a_public_cluster_on_what_exists_already() {
     let served = Served::these([Kind::HttpRoute, Kind::PodMonitor]);
     let observed = Observed { secrets: users_secrets(), served, ..Observed::default() };
     let plan = planned(&cluster, &observed);
-    insta::assert_yaml_snapshot!(names(&plan.objects), @r#"
+    insta::assert_yaml_snapshot!(named(&plan.objects), @r#"
     - Secret/demo-admin
     - Secret/demo-database
     - Secret/demo-nats
@@ -198,7 +199,7 @@ fn planning_again_after_applying_changes_nothing() {
         observed.secrets.insert(name, Arc::new(content.clone()));
     }
     let plan = planned(&cluster, &observed);
-    assert_eq!(names(&changes(&plan.objects, &observed.live).into_iter().cloned().collect::<Vec<_>>()), [""; 0]);
+    assert_eq!(named(&changes(&plan.objects, &observed.live).into_iter().cloned().collect::<Vec<_>>()), [""; 0]);
     assert!(plan.remove.is_empty() && plan.leaving.is_empty());
 }
 
@@ -215,6 +216,75 @@ fn what_is_not_wanted_any_more_is_removed() {
         .map(|(kind, object)| format!("{}/{}", kind.as_str(), object.metadata.name.as_deref().unwrap()))
         .collect();
     assert_eq!(removed, ["Service/demo-nats", "PodDisruptionBudget/demo-nats", "StatefulSet/demo-nats"]);
+}
+
+/// A world with one PinNode more than `cluster` wants, `demo-2`, and the reports of the pinners.
+fn with_a_surplus_node(cluster: &Cluster, reports: Value, change: impl FnOnce(&mut Value)) -> Observed {
+    let larger = Cluster { nodes: cluster.nodes + 1, ..cluster.clone() };
+    let mut observed = after(Observed::default(), &planned(&larger, &Observed::default()));
+    let mut node = serde_json::to_value(&*observed.pin_nodes["demo-2"]).unwrap();
+    node["metadata"]["annotations"][names::SURPLUS] = json!(SURPLUS);
+    let now = "2026-01-01T00:00:00Z";
+    node["status"] = json!({
+        "scheduling": "Drained", "requestToken": SURPLUS,
+        "conditions": [
+            { "type": "Drained", "status": "True", "reason": "Drained", "message": "", "lastTransitionTime": now },
+        ],
+    });
+    change(&mut node);
+    observed.live.insert((Kind::PinNode, "demo-2".to_owned()), Arc::new(serde_json::from_value(node.clone()).unwrap()));
+    observed.pin_nodes.insert("demo-2".to_owned(), Arc::new(serde_json::from_value(node).unwrap()));
+    let reports: Option<BTreeMap<_, _>> = serde_json::from_value(reports).unwrap();
+    observed.reports = reports.map(Arc::new);
+    observed
+}
+
+#[test]
+fn a_surplus_node_goes_only_when_the_drain_that_is_asked_for_now_is_done() {
+    let cluster = valid(with(private(), "/nodes", json!(2)));
+    let drained = || json!({ "demo-2": { "state": "drained" } });
+    let credentials = Credentials::complete(&cluster, &Secrets::default(), &mut counter());
+    let removed = |observed: &Observed, paused: bool| -> bool {
+        let plan = plan(&cluster, observed, &credentials, paused);
+        assert_eq!(plan.remove.is_empty(), !plan.leaving.is_empty());
+        !plan.remove.is_empty()
+    };
+    assert!(removed(&with_a_surplus_node(&cluster, drained(), |_| {}), false));
+    assert!(removed(&with_a_surplus_node(&cluster, json!({}), |_| {}), false), "it has never registered");
+    assert!(!removed(&with_a_surplus_node(&cluster, drained(), |_| {}), true), "paused");
+    assert!(!removed(&with_a_surplus_node(&cluster, Value::Null, |_| {}), false), "no pinner answers");
+    let draining = json!({ "demo-2": { "state": "draining" } });
+    assert!(!removed(&with_a_surplus_node(&cluster, draining, |_| {}), false), "the status is older than the pinners");
+    type Change = fn(&mut Value);
+    let changes: [(&str, Change); 4] = [
+        ("not marked yet", |node| node["metadata"]["annotations"] = json!({ names::DRAIN: SURPLUS })),
+        ("another drain is done", |node| node["status"]["requestToken"] = json!("kernel")),
+        ("another drain is asked for", |node| node["metadata"]["annotations"][names::DRAIN] = json!("kernel")),
+        ("it is to keep its place", |node| node["metadata"]["annotations"][names::MAINTENANCE] = json!("fan")),
+    ];
+    for (why, change) in changes {
+        assert!(!removed(&with_a_surplus_node(&cluster, drained(), change), false), "{why}");
+    }
+}
+
+#[test]
+fn a_pause_keeps_nodes_from_leaving_and_says_which() {
+    let cluster = valid(with(private(), "/nodes", json!(2)));
+    let unmarked = |node: &mut Value| {
+        node["metadata"]["annotations"] = json!({});
+        node["status"] = json!({});
+    };
+    let observed = with_a_surplus_node(&cluster, json!({}), unmarked);
+    let credentials = Credentials::complete(&cluster, &observed.secrets, &mut counter());
+    let marked = |plan: &Plan| -> bool {
+        !find(plan, Kind::PinNode, "demo-2").body["metadata"]["annotations"][names::SURPLUS].is_null()
+    };
+    let paused = plan(&cluster, &observed, &credentials, true);
+    assert_eq!((&paused.waiting[..], &paused.leaving[..]), (&["demo-2".to_owned()][..], &[][..]));
+    assert!(!marked(&paused));
+    let after_it = plan(&cluster, &observed, &credentials, false);
+    assert_eq!((&after_it.waiting[..], &after_it.leaving[..]), (&[][..], &["demo-2".to_owned()][..]));
+    assert!(marked(&after_it));
 }
 
 #[test]

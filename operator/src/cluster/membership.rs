@@ -9,9 +9,13 @@ use crate::names;
 pub struct Member {
     /// Its zone.
     pub zone: Option<String>,
+    /// It is in maintenance: nothing moves off it.
+    pub keeps_its_place: bool,
     /// The pinners say that no placement is on it.
     pub is_drained: bool,
-    /// It is on its way out already, or takes no placements.
+    /// It is on its way out already.
+    pub is_leaving: bool,
+    /// It takes no placements.
     pub is_marked: bool,
     /// Placements on it, as far as known.
     pub placements: i64,
@@ -65,12 +69,14 @@ pub fn decide(
     Membership { join, surplus: Vec::new() }
 }
 
-/// The drained ones, then those that are marked, then those with the least to move; the youngest among equals.
+/// The drained ones, then those that are leaving or marked, then those with the least to move; the youngest among equals.
+/// Those in maintenance only when there are no others.
 fn leaving(cluster: &str, members: &BTreeMap<String, Member>, count: usize) -> Vec<String> {
     let mut order: Vec<(&String, &Member)> = members.iter().collect();
     order.sort_by_key(|(name, member)| {
         let index = names::pin_node_index(cluster, name).unwrap_or(usize::MAX);
-        (!member.is_drained, !member.is_marked, member.placements, std::cmp::Reverse(index))
+        let first = (member.keeps_its_place, !member.is_drained, !member.is_leaving, !member.is_marked);
+        (first, member.placements, std::cmp::Reverse(index))
     });
     order.into_iter().take(count).map(|(name, _)| name.clone()).collect()
 }
@@ -125,6 +131,19 @@ mod tests {
         ]);
         let surplus = decide("demo", 1, &existing, &zones(&[])).surplus;
         assert_eq!(surplus, ["demo-0", "demo-2", "demo-3", "demo-10"]);
+    }
+
+    #[test]
+    fn who_is_leaving_goes_on_leaving_and_who_is_in_maintenance_comes_last() {
+        let existing = members(&[
+            ("demo-0", Member { keeps_its_place: true, is_marked: true, ..Member::default() }),
+            ("demo-1", Member { is_marked: true, placements: 1, ..Member::default() }),
+            ("demo-2", Member { is_leaving: true, is_marked: true, placements: 50, ..Member::default() }),
+            ("demo-3", Member { placements: 70, ..Member::default() }),
+        ]);
+        let surplus = |wanted| decide("demo", wanted, &existing, &zones(&[])).surplus;
+        assert_eq!(surplus(3), ["demo-2"]);
+        assert_eq!(surplus(1), ["demo-2", "demo-1", "demo-3"]);
     }
 
     #[test]

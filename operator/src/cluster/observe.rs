@@ -17,8 +17,8 @@ use crate::secrets::Secrets;
 use crate::served::Served;
 use crate::trouble::{self, Trouble};
 
-/// How old an answer about placements may be when nodes are too many.
-const REPORT_AGE: std::time::Duration = std::time::Duration::from_secs(10);
+/// How old an answer about placements may be when nodes are too many: a node is removed for what it says.
+const REPORT_AGE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Everything that decisions about one cluster rest on.
 #[derive(Clone, Debug, Default)]
@@ -33,8 +33,8 @@ pub struct Observed {
     pub zones: BTreeSet<String>,
     /// Optional kinds that the API server serves.
     pub served: Served,
-    /// What the pinners say about their nodes; only asked for when nodes are too many.
-    pub reports: BTreeMap<String, NodeReport>,
+    /// What the pinners say about their nodes; only asked for when nodes are too many, nothing when they do not answer.
+    pub reports: Option<Arc<BTreeMap<String, NodeReport>>>,
     /// Whether a pinner is there to be asked.
     pub pinner_is_ready: bool,
     /// What is wrong with pods of the database, NATS and migration.
@@ -67,10 +67,8 @@ pub async fn observe(context: &Context, object: &AnchorageCluster) -> kube::Resu
     }
     let wanted = usize::try_from(object.spec.nodes).unwrap_or(0);
     let reports = match context.access(&name, &secrets) {
-        Some(access) if pin_nodes.len() > wanted => {
-            context.admin.nodes(&access, REPORT_AGE).await.map(|nodes| (*nodes).clone()).unwrap_or_default()
-        }
-        _ => BTreeMap::new(),
+        Some(access) if pin_nodes.len() > wanted => context.admin.nodes(&access, REPORT_AGE).await.ok(),
+        _ => None,
     };
     let first_trouble = |component| world.pods_of(&name, component).iter().find_map(|pod| trouble::of(pod));
     Ok(Observed {

@@ -14,6 +14,7 @@ use crate::credentials::Credentials;
 use crate::desired::Desired;
 use crate::kind::Kind;
 use crate::names;
+use crate::pin_node::scheduling;
 use crate::resources::{
     disruption_budget, http_route, ingress, kubo_config, migrate_job, nats, pin_node, pod_monitor, postgres, secret,
     service,
@@ -27,11 +28,16 @@ pub struct Plan {
     pub objects: Vec<Desired>,
     /// Objects that should not exist any more.
     pub remove: Vec<(Kind, Arc<DynamicObject>)>,
-    /// PinNodes that are too many and still hold data.
+    /// PinNodes that are too many and give their data away.
     pub leaving: Vec<String>,
+    /// PinNodes that are too many and stay as they are until the pause ends.
+    pub waiting: Vec<String>,
     /// Optional kinds that are wanted but not served.
     pub unserved: Vec<Kind>,
 }
+
+/// Value of the mark on PinNodes that are to leave, which is also the token of their drain.
+pub const SURPLUS: &str = "more PinNodes than spec.nodes";
 
 /// Plans for a valid cluster. While `paused`, no PinNode leaves that was not leaving already.
 #[must_use]
@@ -92,7 +98,7 @@ fn plan_nodes(cluster: &Cluster, observed: &Observed, paused: bool, plan: &mut P
     for (name, node) in &observed.pin_nodes {
         let was_leaving = node.annotations().contains_key(names::SURPLUS);
         let leaves = surplus.contains(name.as_str()) && (!paused || was_leaving);
-        if leaves && !paused && members[name].is_drained {
+        if leaves && !paused && is_empty(name, node, observed) {
             if let Some(object) = observed.live.get(&(Kind::PinNode, name.clone())) {
                 plan.remove.push((Kind::PinNode, object.clone()));
             }
@@ -100,8 +106,10 @@ fn plan_nodes(cluster: &Cluster, observed: &Observed, paused: bool, plan: &mut P
         }
         if leaves {
             plan.leaving.push(name.clone());
+        } else if surplus.contains(name.as_str()) {
+            plan.waiting.push(name.clone());
         }
-        let why = leaves.then_some("more PinNodes than spec.nodes");
+        let why = leaves.then_some(SURPLUS);
         let (zone, storage) = (node.spec.zone.as_deref(), node.spec.storage.as_ref());
         plan.objects.push(pin_node::desired(cluster, name, zone, storage, why));
     }
@@ -112,18 +120,36 @@ fn plan_nodes(cluster: &Cluster, observed: &Observed, paused: bool, plan: &mut P
 }
 
 fn member(name: &str, node: &PinNode, observed: &Observed) -> Member {
-    let status = node.status.as_ref();
-    let is_true = |type_: &str| {
-        status.is_some_and(|status| status.conditions.iter().any(|c| c.type_ == type_ && c.status == "True"))
-    };
-    let asked = status.and_then(|status| status.scheduling);
+    let asked = scheduling::intent(node.annotations(), node.spec.scheduling, None).scheduling;
+    let noted = node.status.as_ref().and_then(|status| status.scheduling).unwrap_or_default();
+    let report = observed.reports.as_ref().and_then(|reports| reports.get(name));
     Member {
         zone: node.spec.zone.clone(),
-        is_drained: is_true("Drained"),
-        is_marked: node.annotations().contains_key(names::SURPLUS)
-            || asked.is_some_and(|asked| asked != Scheduling::Active),
-        placements: observed.reports.get(name).map_or(0, |report| report.placements.values().sum()),
+        keeps_its_place: asked == Scheduling::Maintenance,
+        is_drained: says_drained(node),
+        is_leaving: node.annotations().contains_key(names::SURPLUS),
+        is_marked: asked != Scheduling::Active || noted != Scheduling::Active,
+        placements: report.map_or(0, |report| report.placements.values().sum()),
     }
+}
+
+fn says_drained(node: &PinNode) -> bool {
+    let conditions = node.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|condition| condition.type_ == "Drained" && condition.status == "True")
+}
+
+/// Whether a surplus PinNode may be removed. Its mark must be there already, for without it somebody could make the node
+/// take part again in this moment; the drain that is done must be the one that is asked for now, and not one that was
+/// taken back meanwhile; and the pinners must say now that nothing is on it.
+fn is_empty(name: &str, node: &PinNode, observed: &Observed) -> bool {
+    let intent = scheduling::intent(node.annotations(), node.spec.scheduling, None);
+    let is_marked = node.annotations().contains_key(names::SURPLUS) && intent.scheduling == Scheduling::Drained;
+    let is_this_drain = node.status.as_ref().is_some_and(|status| !intent.is_news(status));
+    let never_registered_or_drained = observed
+        .reports
+        .as_ref()
+        .is_some_and(|reports| reports.get(name).is_none_or(|report| report.state == "drained"));
+    is_marked && is_this_drain && says_drained(node) && never_registered_or_drained
 }
 
 fn plan_entrances(cluster: &Cluster, observed: &Observed, plan: &mut Plan) {

@@ -145,13 +145,8 @@ fn progressing(outcome: &Outcome, database: &Verdict, nodes: &Nodes, wanted: usi
     let Outcome::Planned { plan, failure: None, .. } = outcome else {
         return no(PROGRESSING, "Stopped", "see the condition Ready");
     };
-    if let Some(name) = plan.leaving.first() {
-        let blocked = observed.pin_nodes.get(name).map(|node| blocked_by(node)).unwrap_or_default();
-        let names = plan.leaving.join(", ");
-        if blocked.is_empty() {
-            return yes(PROGRESSING, "ScalingDown", format!("{names} give their data away before they are removed"));
-        }
-        return yes(PROGRESSING, "ScaleDownBlocked", format!("{names} stay until they are drained. {name}: {blocked}"));
+    if let Some(verdict) = scaling_down(plan, observed) {
+        return verdict;
     }
     if !database.is_true() {
         return yes(PROGRESSING, "PreparingDatabase", database.message.clone());
@@ -163,6 +158,28 @@ fn progressing(outcome: &Outcome, database: &Verdict, nodes: &Nodes, wanted: usi
         return yes(PROGRESSING, "RollingOut", rolling_out(nodes));
     }
     no(PROGRESSING, "Complete", "everything is as the spec says")
+}
+
+/// What is said while there are more PinNodes than wanted.
+fn scaling_down(plan: &Plan, observed: &Observed) -> Option<Verdict> {
+    const PROGRESSING: &str = "Progressing";
+    let obstacle = |name: &String| {
+        let why = observed.pin_nodes.get(name).and_then(|node| obstacle(node))?;
+        Some(format!("{name}: {why}"))
+    };
+    let leaving = plan.leaving.join(", ");
+    if let Some(why) = plan.leaving.iter().find_map(obstacle) {
+        let message = format!("to be drained and removed: {leaving}. {why}");
+        return Some(yes(PROGRESSING, "ScaleDownBlocked", message));
+    }
+    if !plan.leaving.is_empty() {
+        let message = format!("drained first, then removed: {leaving}");
+        return Some(yes(PROGRESSING, "ScalingDown", message));
+    }
+    (!plan.waiting.is_empty()).then(|| {
+        let message = format!("stay until the maintenance ends, then drained and removed: {}", plan.waiting.join(", "));
+        yes(PROGRESSING, "WaitingForMaintenance", message)
+    })
 }
 
 fn degraded(outcome: &Outcome, database: &Verdict, nats: &Verdict, nodes: &Nodes, wanted: usize) -> Verdict {
@@ -279,7 +296,15 @@ fn nodes(pin_nodes: &BTreeMap<String, Arc<PinNode>>) -> Nodes {
     nodes
 }
 
-fn blocked_by(node: &PinNode) -> String {
-    let drain = node.status.as_ref().and_then(|status| status.drain.as_ref());
-    drain.map(|drain| drain.blocked_by.join("; ")).unwrap_or_default()
+/// Why a PinNode that is to leave does not get on.
+fn obstacle(node: &PinNode) -> Option<String> {
+    let conditions = &node.status.as_ref()?.conditions;
+    let find = |type_: &str, reason: &str| {
+        conditions.iter().find(|condition| condition.type_ == type_ && condition.reason == reason)
+    };
+    let draining = find("Draining", "Blocked").or_else(|| find("Draining", "WaitingForPinners"));
+    let kept = find("Schedulable", "Maintenance");
+    draining
+        .map(|condition| condition.message.clone())
+        .or_else(|| kept.map(|_| format!("it is kept as it is by its annotation {}", names::MAINTENANCE)))
 }

@@ -212,6 +212,11 @@ fn changes_that_cannot_be_followed_are_refused_with_their_cure() {
     for object in allowed {
         assert_eq!(server().apply(&["--dry-run=server"], &object.to_string()), Ok(()), "{object}");
     }
+    let copies = with(stored[0].clone(), "/spec/replication", json!({ "min": 2, "max": 2 }));
+    server().apply(&[], &copies.to_string()).unwrap();
+    let refused = server().kubectl().args(["scale", "anc/changing", "--replicas=1"]).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && said.contains("Raise nodes or lower replication.max"), "{said}");
     let scaled = server().kubectl().args(["scale", "anc/changing", "--replicas=5"]).status().unwrap();
     assert!(scaled.success());
     assert_eq!(kubectl(&["get", "anc/changing", "-o", "jsonpath={.spec.nodes}"]), "5");

@@ -71,6 +71,11 @@ impl FakePinner {
         self.state().nodes.entry(name.to_owned()).or_insert(node);
     }
 
+    /// So many placements are on `name`.
+    pub(crate) fn hold(&self, name: &str, placements: i64) {
+        self.state().nodes.get_mut(name).unwrap()["placements"] = json!({ "pinned": placements });
+    }
+
     /// From now on drains do not get done, because of `why`.
     pub(crate) fn block_drains(&self, why: &str) {
         self.state().blocked_by = vec![why.to_owned()];

@@ -98,6 +98,12 @@ impl Scene {
         self.clusters().patch("demo", &PatchParams::apply("user").force(), &Patch::Apply(object)).await.unwrap();
     }
 
+    /// A user scales the cluster `demo`, as `kubectl scale` does.
+    pub(crate) async fn scale(&self, nodes: usize) {
+        let patch = json!({ "spec": { "replicas": nodes } });
+        self.clusters().patch_scale("demo", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
     /// A user annotates a PinNode; null takes the annotation away.
     pub(crate) async fn annotate(&self, pin_node: &str, key: &str, value: Value) {
         let patch = json!({ "metadata": { "annotations": { key: value } } });
