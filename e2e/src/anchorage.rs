@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::lab::Lab;
-use crate::namespace::{Namespace, text};
+use crate::namespace::{Namespace, condition, text};
 use crate::wait;
 
 /// Where the sample cluster's manifest is.
@@ -98,13 +98,34 @@ impl Cluster {
         Ok(pods)
     }
 
+    /// The nodes as the pinners know them, by `anchorage admin nodes`.
+    ///
+    /// # Errors
+    /// When the pinner does not answer.
+    pub fn admin_nodes(&self) -> Result<Vec<Value>> {
+        let command = ["/anchorage", "admin", "nodes", "-o", "json"];
+        let listed = self.namespace.exec(&self.a_pod()?, "anchorage", command).run()?;
+        let listed: Value = serde_json::from_str(&listed).context("read anchorage admin nodes -o json")?;
+        listed["nodes"].as_array().cloned().context("the answer lists no nodes")
+    }
+
+    /// The name of a pinner's pod, for commands that any of them can run.
+    fn a_pod(&self) -> Result<String> {
+        let pods = self.pods()?;
+        let ready = pods.iter().find(|pod| {
+            pod["metadata"]["deletionTimestamp"].is_null()
+                && condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True")
+        });
+        ready.map(|pod| name(pod).to_owned()).context("no pinner is ready")
+    }
+
     /// A token for an org, made inside a pinner as an administrator does it.
     ///
     /// # Errors
     /// When the pinner refuses.
     pub fn mint_token(&self, org: &str) -> Result<String> {
         let command = ["/anchorage", "admin", "mint-token", "--org", org, "--scopes", "pins:read,pins:write"];
-        let token = self.namespace.exec("demo-0-0", "anchorage", command).run()?;
+        let token = self.namespace.exec(&self.a_pod()?, "anchorage", command).run()?;
         ensure!(token.starts_with("eyJ") && token.lines().count() == 1, "mint-token prints something beside the token");
         Ok(token)
     }
@@ -114,15 +135,7 @@ impl Cluster {
     /// # Errors
     /// When a Kubo does not answer.
     pub fn holders(&self, cid: &str) -> Result<Vec<String>> {
-        let mut holders = Vec::new();
-        for pod in self.pods()? {
-            let command = ["ipfs", "--api=/ip4/127.0.0.1/tcp/5001", "pin", "ls", "--type=recursive", "--quiet"];
-            let pins = self.namespace.exec(name(&pod), "kubo", command).run()?;
-            if pins.lines().any(|pin| pin == cid) {
-                holders.push(text(&pod["metadata"]["labels"]["anchorage.dev/node"]).to_owned());
-            }
-        }
-        Ok(holders)
+        Ok(self.copies(None)?.of(cid))
     }
 
     /// Asks for a drain of a node, as `kubectl annotate` does, and waits until its status acknowledges that request.

@@ -1,6 +1,6 @@
 //! The story of `make demo`: from nothing to content pinned on two nodes through an Ingress, and a node that drains.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -97,7 +97,7 @@ pub fn pin_through_the_ingress(cluster: &Cluster, visitor: &Visitor, org: &str) 
     visitor.sign_in(&cluster.mint_token(org)?)?;
     let said = visitor.pin(&cid, "a message")?;
     shown(&format!("ipfs pin remote add --service=anchorage --name='a message' {cid}"), &said);
-    let holders = wait::until("two Kubos that list the pin", std::time::Duration::from_secs(30), || {
+    let holders = wait::until("two Kubos that list the pin", Duration::from_secs(30), || {
         let holders = cluster.holders(&cid)?;
         ensure!(holders.len() == 2, "it is on {holders:?}");
         Ok(holders)
@@ -118,7 +118,7 @@ pub fn run() -> Result<()> {
     let visitor = step("a user's own Kubo, on the private network, peered with nobody", || {
         Visitor::arrive(&cluster.namespace, &stage.ingress)
     })?;
-    let (_, holders) = step("a file is pinned with the real client through http://pins.anchorage.test", || {
+    let (cid, holders) = step("a file is pinned with the real client through http://pins.anchorage.test", || {
         pin_through_the_ingress(&cluster, &visitor, CLUSTER)
     })?;
     step("Prometheus reads every pinner's metrics", || {
@@ -128,19 +128,26 @@ pub fn run() -> Result<()> {
     })?;
 
     let node = holders.first().context("no node holds the pin")?;
-    step(&format!("kubectl annotate pinnode {node} anchorage.dev/drain=kernel-update"), || {
-        let drain = cluster.drain(node, "kernel-update")?;
-        note(&format!(
-            "acknowledged: request {}, {} placements to move",
-            text(&drain["requestToken"]),
-            drain["placementsRemaining"]
-        ));
-        shown("kubectl get anc,pn", &cluster.namespace.kubectl(["get", "anc,pn"]).run()?);
-        Ok(())
+    step(&format!("kubectl annotate pinnode {node} anchorage.dev/drain=kernel-update, until it is Drained"), || {
+        drain(&cluster, node, &cid)
     })?;
     step("the drain is taken back: the node is schedulable again", || cluster.undrain(node))?;
 
     farewell(&cluster.namespace);
+    Ok(())
+}
+
+/// A node gives away all that it holds; the content `cid` is on two others then.
+fn drain(cluster: &Cluster, node: &str, cid: &str) -> Result<()> {
+    let drain = cluster.drain(node, "kernel-update")?;
+    let request = text(&drain["requestToken"]);
+    note(&format!("acknowledged: request {request}, {} placements to move", drain["placementsRemaining"]));
+    shown("kubectl get pn", &cluster.namespace.kubectl(["get", "pn"]).run()?);
+    wait::until("the node to be Drained", Duration::from_mins(3), || cluster.drained(node))?;
+    shown("kubectl get pn", &cluster.namespace.kubectl(["get", "pn"]).run()?);
+    let holders = cluster.holders(cid)?;
+    ensure!(holders.len() >= 2 && !holders.iter().any(|holder| holder == node), "the content is on {holders:?}");
+    note(&format!("ipfs pin ls: recursive on {}", holders.join(" and ")));
     Ok(())
 }
 

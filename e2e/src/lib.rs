@@ -8,6 +8,7 @@
 pub mod anchorage;
 pub mod bench;
 pub mod demo;
+pub mod fleet;
 pub mod lab;
 pub mod monitoring;
 pub mod namespace;

@@ -105,6 +105,38 @@ impl Visitor {
         self.ipfs(["--timeout=60s", "pin", "remote", "add", "--background", &service, &name, cid]).run().map(drop)
     }
 
+    /// Adds so many small files, pins each in the background, and gives their CIDs.
+    ///
+    /// # Errors
+    /// When Kubo refuses one, or the service does not accept it.
+    pub fn pin_many(&self, name: &str, count: usize) -> Result<Vec<String>> {
+        // One command for all of them: starting each in the pod would take most of the time.
+        let script = format!(
+            r#"for number in $(seq {count}); do
+              cid=$(echo "{name} $number" | ipfs {API} add --quieter --cid-version=1) || exit 1
+              ipfs {API} --timeout=60s pin remote add --background --service={SERVICE} "--name={name}" "$cid" >/dev/null || exit 1
+              echo "$cid"
+            done"#
+        );
+        let cids = self.namespace.exec("visitor", "kubo", ["sh", "-c", &script]).run()?;
+        let cids: Vec<_> = cids.lines().map(str::to_owned).collect();
+        ensure!(cids.len() == count, "{} of {count} files were pinned", cids.len());
+        Ok(cids)
+    }
+
+    /// Waits until the service lists each of `cids` as pinned.
+    ///
+    /// # Errors
+    /// When some are not after `limit`.
+    pub fn all_pinned(&self, cids: &[String], limit: Duration) -> Result<()> {
+        wait::until("every accepted pin to be pinned", limit, || {
+            let pinned = self.pins("pinned")?;
+            let missing = cids.iter().filter(|cid| !pinned.contains(cid)).count();
+            ensure!(missing == 0, "{missing} of {} are not pinned yet", cids.len());
+            Ok(())
+        })
+    }
+
     /// The CIDs that the service lists with `status`, as `ipfs pin remote ls` finds them.
     ///
     /// # Errors

@@ -40,17 +40,8 @@ pub(crate) fn kill_pinners(cluster: &Cluster, visitor: &Visitor) -> Result<()> {
     for content in &contents {
         visitor.add(content)?;
     }
-    wait::until("every accepted pin to be pinned", Duration::from_mins(4), || {
-        let pinned = visitor.pins("pinned")?;
-        let missing: Vec<_> = cids.iter().filter(|cid| !pinned.contains(cid)).collect();
-        ensure!(missing.is_empty(), "{} of {PINS} are not pinned yet", missing.len());
-        Ok(())
-    })?;
-    for cid in &cids {
-        let holders = cluster.holders(cid)?;
-        ensure!(holders.len() == 2, "{cid} is pinned, but on {holders:?}");
-    }
-    Ok(())
+    visitor.all_pinned(&cids, Duration::from_mins(4))?;
+    cluster.copies(None)?.at_least(2, &cids)
 }
 
 /// An operator that comes back finds everything as it should be, and then has nothing to write.

@@ -56,11 +56,12 @@ fn life_of_a_cluster(tally: &mut Tally) -> Result<()> {
     tally.check("an_org_does_not_see_anothers_pins", || isolation::orgs(&cluster, &visitor));
     tally.check("kubo_rpc_is_closed_to_other_pods", || isolation::kubo_rpc(&cluster, &visitor));
     tally.check("prometheus_reads_every_pinner", || prometheus_reads_every_pinner(&stage));
-    tally.check("a_drain_is_acknowledged_with_its_token_and_can_be_taken_back", || nodes::drain(&cluster));
+    tally.check("a_drained_node_is_empty_and_every_content_stays_on_two_others", || nodes::drain(&cluster, &visitor));
     tally.check("a_cordon_reaches_the_status_and_can_be_taken_back", || nodes::cordon(&cluster));
     tally.check("accepted_pins_end_pinned_after_every_pinner_was_killed", || {
         disturbance::kill_pinners(&cluster, &visitor)
     });
+    tally.check("a_cluster_grows_and_shrinks_without_a_content_below_its_minimum", || nodes::scale(&cluster, &visitor));
     tally.check("a_restarted_operator_writes_nothing", || disturbance::restart_operator(&cluster));
 
     visitor.leave()?;
