@@ -5,7 +5,7 @@ create table nodes (
     name text not null unique,
     zone text not null default '',
     -- What was asked for, and by which request.
-    scheduling text not null default 'Active' check (scheduling in ('Active', 'Cordoned', 'Drained')),
+    scheduling text not null default 'Active' check (scheduling in ('Active', 'Cordoned', 'Drained', 'Maintenance')),
     request_token text,
     reason text,
     scheduling_since timestamptz not null default now(),
@@ -18,6 +18,9 @@ create table nodes (
     capacity bigint not null default 1 check (capacity >= 0),
     -- How far its queue has come: the highest placements.turn that it has claimed, as its pinner said last.
     turn bigint not null default 0,
+    -- Which placement map its pinner places by, and which offices of the fleet it holds.
+    map_version bigint not null default 0,
+    roles text[] not null default '{}',
     seen timestamptz not null default now(),
     created timestamptz not null default now()
 );

@@ -61,14 +61,16 @@ create table contents (
         generated always as (get_byte(sha256(key), 0) * 256 + get_byte(sha256(key), 1)) stored,
     -- How many pins hold it: kept by the triggers on pins.
     refs bigint not null check (refs >= 0),
-    -- Whether it is on fewer nodes than its pins ask for, because too few nodes were there to take it.
-    short boolean not null default false,
+    -- Whether it may be elsewhere than the placement map wants it, or on too few nodes: whoever leads the fleet looks.
+    astray boolean not null default false,
     -- Size of its blocks as far as any node has reported: grows during a fetch, exact once it is pinned.
     bytes bigint not null default 0 check (bytes >= 0),
     created timestamptz not null default now()
 );
--- What the sweep for missing copies looks at.
-create index contents_short on contents (key) where short;
+-- What the leader looks at.
+create index contents_astray on contents (key) where astray;
+-- The contents of a partition, when the map gives that to other nodes.
+create index contents_by_partition on contents (partition);
 alter table contents enable row level security;
 alter table contents force row level security;
 create policy owner on contents to anchorage_owner using (true) with check (true);
@@ -94,6 +96,8 @@ create table placements (
     placed timestamptz not null default now(),
     -- Infinite while an unpin waits for `after`.
     next_attempt timestamptz not null default now(),
+    -- A copy that the leader asked for: it has slots of its own, and waits while the fleet is paused.
+    moved boolean not null default false,
     -- The most that any attempt has seen.
     blocks bigint not null default 0,
     bytes bigint not null default 0,
@@ -110,15 +114,17 @@ create table placements (
 -- are few, and each holds no more rows than its reader asks for.
 --
 -- The fresh lane: claimed by turn, a share of it from the other end.
-create index placements_fresh on placements (node_id, turn, job) where status = 'queued' and attempts = 0;
+create index placements_fresh on placements (node_id, turn, job) where status = 'queued' and attempts = 0 and not moved;
+-- The lane of copies.
+create index placements_moved on placements (node_id, job) where status = 'queued' and attempts = 0 and moved;
 -- The retry lane.
 create index placements_retry on placements (node_id, next_attempt) where status = 'queued' and attempts > 0;
 -- What is to be let go.
 create index placements_unpin on placements (node_id, next_attempt) where status = 'unpinning';
 -- What waits for another content.
 create index placements_after on placements (after) where after is not null;
--- What is on a node: for drains and metrics, and for the few that are leased.
-create index placements_by_node on placements (node_id, status);
+-- What is on a node: for drains, metrics and comparisons with its Kubo, and for the few that are leased.
+create index placements_by_node on placements (node_id, status, content);
 
 alter table placements enable row level security;
 alter table placements force row level security;

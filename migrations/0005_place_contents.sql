@@ -69,24 +69,6 @@ begin
 end
 $$;
 
--- Adds placements on `candidates` (best first, nodes that take none left out) until a content has `copies`, and
--- notes whether it still has too few. The content must be locked.
-create function fill_copies(content_key bytea, copies integer, candidates uuid[]) returns void
-language sql volatile security definer set search_path = pg_catalog, public, pg_temp
-as $$
-    insert into public.placements (content, node_id, turn)
-    select content_key, c.id, n.turn + 1
-    from unnest(candidates) with ordinality as c (id, rank)
-    join public.nodes n on n.id = c.id and n.scheduling = 'Active'
-    where not exists (select from public.placements p where p.content = content_key and p.node_id = c.id)
-    order by c.rank
-    limit greatest(0, copies - (select count(*) from public.placements p where p.content = content_key));
-    update public.contents c
-    set short = s.is_short
-    from (select count(*) < copies as is_short from public.placements where content = content_key) s
-    where c.key = content_key and c.short <> s.is_short;
-$$;
-
 -- Decides on a batch of pins in the order of its rows: `org_of` gives each one's org as a place in current_orgs(). Locks
 -- the orgs until the commit. Gives for each row the time to stamp it with, or why it is refused: its org is not there
 -- (no limit named), or would be over a limit ('pins' or 'bytes'), with the limit and what is in use. The pin `leaving`
@@ -178,14 +160,17 @@ $$;
 
 -- Places the contents of pins that this transaction has inserted: revives what had failed or was about to be unpinned,
 -- fills up from the candidates of each pin (`width` for each, best first, none for no more) to its copies, settles, and
--- notes in the orgs how far their times and turns went. A pin of a content that `placed` says to be placed already is
--- only settled. Gives a row for each pin, by its place in `pin_ids`, with how far it is; and one without `n` for each
+-- notes in the orgs how far their times and turns went. The first so many candidates as `homes` says are where the content
+-- belongs by the map of that version; a content that is not put there, or is placed by another map than the fleet's, is
+-- noted as astray. A pin of a content that `placed` says to be placed already is only settled. Gives a row for each pin, by its place in `pin_ids`, with how far it is; and one without `n` for each
 -- node that has work by this.
 --
 -- Rows are looked up key by key, here and below: what a lateral join with "offset 0" and a subquery in an expression do
 -- whatever the statistics say. Plans are kept for as long as a connection lives, and one made while a table was small
 -- walks all of it.
-create function place_pins(pin_ids uuid[], candidates uuid[], width integer, placed boolean)
+create function place_pins(
+    pin_ids uuid[], candidates uuid[], width integer, homes smallint[], map_versions bigint[], placed boolean
+)
 returns table (
     n bigint, status text, nodes uuid[], copies bigint, pinned bigint, attempts integer, blocks bigint, bytes bigint,
     next_attempt timestamptz, error text, reason text, expires timestamptz, refused text,
@@ -201,11 +186,14 @@ declare
     contents bytea[];
     wanted smallint[];
     times timestamptz[];
-    -- Contents that are placed on some node.
+    -- Contents that are placed on some node, and those of them that some node was to let go.
     known bytea[];
-    -- Whether contents have fewer placements than they should.
-    is_short boolean;
+    roused bytea[];
+    current_map bigint;
 begin
+    -- No map is committed and no node's scheduling changes between what we read here and our commit.
+    perform pg_advisory_xact_lock_shared(public.fleet_lock());
+    current_map := (select f.map_version from public.fleet f);
     select array_agg(a.org_id), array_agg(a.content), array_agg(a.copies_max), array_agg(a.created)
     into pin_orgs, contents, wanted, times
     from (
@@ -221,6 +209,8 @@ begin
     where (select true from public.placements p where p.content = k.content limit 1);
 
     if known is not null and not placed then
+        select array_agg(k.content) into roused from unnest(known) as k (content)
+        where (select true from public.placements p where p.content = k.content and p.status = 'unpinning' limit 1);
         return query
             -- A row for each content and node with the turn that the first pin to ask for it gives.
             with turns as (
@@ -279,6 +269,24 @@ begin
                 limit asked.copies - asked.copies_before
             ) else '{}' end as nodes
             from asked
+        ), strays as (
+            update public.contents c set astray = true
+            where c.ctid = any (array(
+                select held.place
+                from chosen
+                cross join lateral (
+                    select contents.ctid as place, contents.astray from public.contents
+                    where contents.key = chosen.content offset 0
+                ) held
+                where not placed and not held.astray and case
+                    when chosen.copies_before = 0 then
+                        homes[chosen.n] is null or map_versions[chosen.n] is distinct from current_map
+                        or chosen.nodes <> candidates[(chosen.n - 1) * width + 1:(chosen.n - 1) * width + homes[chosen.n]]
+                    else
+                        chosen.nodes <> '{}' or chosen.content = any (roused)
+                        or chosen.copies_before < coalesce(homes[chosen.n], chosen.copies)
+                end
+            ))
         ), turns as (
             select chosen.org_id, chosen.content, c.node_id, greatest(o.turn, node.turn) + chosen.place as turn
             from chosen
@@ -318,23 +326,6 @@ begin
             order by i.node_id, i.job desc
         );
 
-    -- Few contents: new ones that found fewer nodes than they want, and known ones, of which more may be wanted now.
-    select known is not null or exists (
-        select from unnest(contents, wanted) as w (content, copies)
-        where w.content is not null
-            and w.copies > (select count(*) from public.placements p where p.content = w.content)
-    ) into is_short;
-    if is_short then
-        update public.contents c set short = s.is_short
-        from (
-            select w.content, max(w.copies) > (
-                select count(*) from public.placements p where p.content = w.content
-            ) as is_short
-            from unnest(contents, wanted) as w (content, copies)
-            group by w.content
-        ) s
-        where c.key = s.content and c.short <> s.is_short;
-    end if;
     if known is null then
         return;
     end if;
@@ -350,13 +341,15 @@ end
 $$;
 
 -- Accepts a batch of pins of `orgs` (distinct, ascending): all rows in one statement, one commit, each under row-level
--- security. `org_of` gives a row's org as a place in `orgs`; `width` candidates belong to each row. Gives a row
+-- security. `org_of` gives a row's org as a place in `orgs`; `width` candidates belong to each row, of which `homes` come
+-- from the map of `map_versions`. Gives a row
 -- for each pin, by its place `n`: when it was created and how far it is, or why it was refused; and one without `n` for
 -- each node that has work now.
 create function accept_pins(
     orgs uuid[], org_of integer[], pin_ids uuid[], cids text[], keys bytea[], names text[], folded text[],
     origin_lists jsonb[], metas jsonb[], mins smallint[], maxs smallint[], expiries timestamptz[],
-    candidates uuid[], width integer, leaving uuid default null, placed_as pin_status default null
+    candidates uuid[], width integer, homes smallint[], map_versions bigint[],
+    leaving uuid default null, placed_as pin_status default null
 )
 returns table (
     n bigint, created timestamptz, status text, limit_name text, most bigint, used bigint,
@@ -388,7 +381,7 @@ begin
             p.n, admitted.times[p.n], p.status, null, null::bigint, null::bigint,
             p.nodes, p.copies, p.pinned, p.attempts, p.blocks, p.bytes, p.next_attempt, p.error, p.reason,
             p.expires, p.refused, p.node_id, p.job, p.generation
-        from public.place_pins(pin_ids, candidates, width, placed_as is not null) p;
+        from public.place_pins(pin_ids, candidates, width, homes, map_versions, placed_as is not null) p;
     return query
         select
             a.n, null::timestamptz, null, a.limit_name, a.most, a.used,
@@ -483,7 +476,7 @@ $$;
 -- content and no more copies, what is pinned stays pinned and no node hears of it.
 create function replace_pin(
     org uuid, old_id uuid, pin_id uuid, cid text, key bytea, name text, folded text, origins jsonb, meta jsonb,
-    copies_min smallint, copies_max smallint, expiry timestamptz, candidates uuid[]
+    copies_min smallint, copies_max smallint, expiry timestamptz, candidates uuid[], homes smallint, map_version bigint
 )
 returns table (
     n bigint, created timestamptz, status text, limit_name text, most bigint, used bigint,
@@ -515,7 +508,7 @@ begin
     return query select * from public.accept_pins(
         array[org], array[1], array[pin_id], array[cid], array[replace_pin.key], array[name], array[folded],
         array[origins], array[meta], array[copies_min], array[copies_max], array[expiry],
-        candidates, cardinality(candidates), old_id, kept
+        candidates, cardinality(candidates), array[homes], array[map_version], old_id, kept
     );
     -- Refused: the old one stays.
     if not exists (select from public.pins p where p.id = replace_pin.pin_id and p.org_id = org) then
@@ -567,10 +560,10 @@ end
 $$;
 
 revoke all on function
-    lock_contents(bytea[], bytea), settle(bytea[]), fill_copies(bytea, integer, uuid[]), admit(integer[], bytea[], uuid),
-    place_pins(uuid[], uuid[], integer, boolean), unpin_jobs(bytea), pin_progress(uuid[]), usage_of(uuid)
+    lock_contents(bytea[], bytea), settle(bytea[]), admit(integer[], bytea[], uuid),
+    place_pins(uuid[], uuid[], integer, smallint[], bigint[], boolean), unpin_jobs(bytea), pin_progress(uuid[]), usage_of(uuid)
 from public;
 grant execute on function
-    lock_contents(bytea[], bytea), admit(integer[], bytea[], uuid), place_pins(uuid[], uuid[], integer, boolean),
+    lock_contents(bytea[], bytea), admit(integer[], bytea[], uuid), place_pins(uuid[], uuid[], integer, smallint[], bigint[], boolean),
     unpin_jobs(bytea), pin_progress(uuid[]), usage_of(uuid)
 to anchorage_api;

@@ -7,11 +7,11 @@
 -- What is called often keeps its plans, made while tables may have been small. So rows are looked up key by key (a
 -- lateral join with "offset 0"), locked, and changed by where they are. What is called rarely is planned each time.
 
--- Takes due jobs of a node: new ones in the order of their turns (`oldest`) and from the other end (`newest`),
--- ones that were tried before (`retries`) and unpins, each up to its number. `turn` is the highest that was taken in
--- order.
+-- Takes due jobs of a node: new ones in the order of their turns (`oldest`) and from the other end (`newest`), copies
+-- that the leader asked for (`copies`), ones that were tried before (`retries`) and unpins, each up to its number. `turn`
+-- is the highest that was taken in order. While the fleet is paused nothing of what the leader asked for is taken.
 create function claim(
-    node uuid, oldest integer, newest integer, retries integer, unpins integer, lease interval
+    node uuid, oldest integer, newest integer, copies integer, retries integer, unpins integer, lease interval
 )
 returns table (
     content bytea, job bigint, generation bigint, lane text, attempts integer, age_seconds double precision,
@@ -25,11 +25,12 @@ as $$
 declare
     due tid[] := '{}';
     reached bigint;
+    paused boolean := public.is_paused();
 begin
     if oldest > 0 then
         select array_agg(l.ctid), max(l.turn) into due, reached from (
             select p.ctid, p.turn from public.placements p
-            where p.node_id = node and p.status = 'queued' and p.attempts = 0 and p.next_attempt <= now()
+            where p.node_id = node and p.status = 'queued' and p.attempts = 0 and not p.moved and p.next_attempt <= now()
             order by p.turn, p.job
             limit oldest
             for no key update skip locked
@@ -38,9 +39,18 @@ begin
     if newest > 0 then
         due := due || array(
             select p.ctid from public.placements p
-            where p.node_id = node and p.status = 'queued' and p.attempts = 0 and p.next_attempt <= now()
+            where p.node_id = node and p.status = 'queued' and p.attempts = 0 and not p.moved and p.next_attempt <= now()
             order by p.turn desc, p.job desc
             limit newest
+            for no key update skip locked
+        );
+    end if;
+    if copies > 0 and not paused then
+        due := due || array(
+            select p.ctid from public.placements p
+            where p.node_id = node and p.status = 'queued' and p.attempts = 0 and p.moved and p.next_attempt <= now()
+            order by p.job
+            limit copies
             for no key update skip locked
         );
     end if;
@@ -48,6 +58,7 @@ begin
         due := due || array(
             select p.ctid from public.placements p
             where p.node_id = node and p.status = 'queued' and p.attempts > 0 and p.next_attempt <= now()
+                and not (p.moved and paused)
             order by p.next_attempt
             limit retries
             for no key update skip locked
@@ -82,13 +93,23 @@ begin
             unpin_begun = p.unpin_begun or p.status = 'unpinning'
         where p.ctid = any (due)
         returning p.content, p.job, p.generation,
-            case when p.status = 'unpinning' then 'unpin' when p.attempts > 0 then 'retry' else 'fresh' end,
+            case
+                when p.status = 'unpinning' then 'unpin'
+                when p.attempts > 0 then 'retry'
+                when p.moved then 'copy'
+                else 'fresh'
+            end,
             p.attempts,
             extract(epoch from now() - p.placed)::double precision,
             reached,
             p.unpin_begun,
-            -- Hints for whoever fetches it: of the newest pins that name any.
-            case when p.status = 'pinning' then array(
+            -- Hints for whoever fetches it: who holds it, or what the newest pins name.
+            case when p.moved then array(
+                select unnest(n.addresses)
+                from public.placements holder join public.nodes n on n.id = holder.node_id
+                where holder.content = p.content and holder.status = 'pinned' and n.kubo_ready
+                limit 20
+            ) else '{}' end || case when p.status = 'pinning' then array(
                 select distinct unnest(named.origins)
                 from (
                     select pins.origins from public.pins
@@ -248,12 +269,25 @@ begin
     return query
         update public.placements p
         set status = 'pinned', lease_until = null, error = null, reason = null, attempts = 0, after = null,
-            unpin_begun = false,
+            unpin_begun = false, moved = false,
             blocks = greatest(p.blocks, block_counts[held.numbers[array_position(held.places, p.ctid)]]),
             bytes = greatest(p.bytes, byte_counts[held.numbers[array_position(held.places, p.ctid)]])
         where p.ctid = any (held.places) and p.status = 'pinning'
         returning p.job, p.generation;
     perform public.settle(keys);
+end
+$$;
+
+-- Has the leader look at those of these contents that a node has given up although another one holds them. The
+-- contents must be locked.
+create function note_failed_copies(keys bytea[]) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
+as $$
+begin
+    update public.contents c set astray = true
+    where c.key = any (keys) and not c.astray
+        and (select true from public.placements p where p.content = c.key and p.status = 'failed' limit 1)
+        and (select true from public.placements p where p.content = c.key and p.status = 'pinned' limit 1);
 end
 $$;
 
@@ -283,6 +317,7 @@ begin
             where p.content = keys[n] and p.node_id = node and p.generation = generations[n] and p.status = 'pinning'
             returning p.job, generations[n];
     end loop;
+    perform public.note_failed_copies(keys);
     perform public.settle(keys);
 end
 $$;
@@ -329,15 +364,25 @@ begin
 end
 $$;
 
--- Whether an unpin is still wanted: asked right before Kubo is told.
-create function may_unpin(node uuid, content_key bytea, job_generation bigint) returns boolean
+-- Whether an unpin is still wanted, asked right before Kubo is told: `yes`, because no pin holds the content or enough
+-- other nodes do; `superseded`, because the job is another one by now; or `needed`, because too few others hold it.
+create function may_unpin(node uuid, content_key bytea, job_generation bigint) returns text
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp
 as $$
 begin
-    return exists (
-        select from public.placements p
+    if (
+        select true from public.placements p
         where p.content = content_key and p.node_id = node and p.generation = job_generation and p.status = 'unpinning'
-    ) and exists (select from public.contents c where c.key = content_key and c.refs = 0);
+    ) is null then
+        return 'superseded';
+    end if;
+    if (select c.refs = 0 from public.contents c where c.key = content_key) or (
+        select count(*) from public.placements p join public.nodes n on n.id = p.node_id
+        where p.content = content_key and p.node_id <> node and p.status = 'pinned' and n.seen > now() - public.presence_ttl()
+    ) >= (select max(p.copies_min) from public.pins p where p.content = content_key) then
+        return 'yes';
+    end if;
+    return 'needed';
 end
 $$;
 
@@ -363,6 +408,7 @@ begin
     where p.content = any (overdue) and p.node_id = node
         and p.status = 'queued' and p.attempts > 0 and p.placed < now() - deadline;
     get diagnostics failed = row_count;
+    perform public.note_failed_copies(overdue);
     perform public.settle(overdue);
     return failed;
 end
@@ -427,59 +473,25 @@ begin
 end
 $$;
 
--- Contents behind `after` that are on fewer nodes than their pins ask for. `copies` is what the most demanding pin
--- asks for.
-create function short_of_copies(after bytea, max_rows integer) returns table (content bytea, partition integer, copies integer)
-language sql stable security definer set search_path = pg_catalog, public, pg_temp
-as $$
-    select c.key, c.partition, (select max(copies_max) from public.pins where content = c.key)::integer
-    from public.contents c
-    where c.short and c.refs > 0 and c.key > after
-    order by c.key
-    limit max_rows
-$$;
-
--- Adds placements to a content that was short of copies. Gives the jobs to wake pinners for.
-create function add_copies(content_key bytea, copies integer, candidates uuid[])
-returns table (job bigint, node_id uuid, generation bigint)
-language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
-    set plan_cache_mode = force_custom_plan
-as $$
-#variable_conflict use_column
-begin
-    perform 1 from public.contents where key = content_key and refs > 0 for no key update;
-    if not found then
-        return;
-    end if;
-    perform public.fill_copies(content_key, copies, candidates);
-    perform public.settle(array[content_key]);
-    return query
-        select p.job, p.node_id, p.generation from public.placements p
-        where p.content = content_key and p.status = 'queued' and p.attempts = 0;
-end
-$$;
-
 revoke all on function
-    claim(uuid, integer, integer, integer, integer, interval), hand_back(uuid), expire_leases(uuid),
+    claim(uuid, integer, integer, integer, integer, integer, interval), hand_back(uuid), expire_leases(uuid),
     held_jobs(uuid, bytea[], bigint[], bigint[]), lock_jobs(uuid, bytea[], bigint[], bigint[]),
-    charge(bytea[], bigint[]),
+    charge(bytea[], bigint[]), note_failed_copies(bytea[]),
     report_progress(uuid, bytea[], bigint[], bigint[], bigint[], bigint[], interval),
     finish_pins(uuid, bytea[], bigint[], bigint[], bigint[], bigint[]),
     fail_pins(uuid, bytea[], bigint[], bigint[], text[], text[], boolean[], double precision[]),
     release_jobs(uuid, bytea[], bigint[], bigint[], double precision[]),
     finish_unpins(uuid, bytea[], bigint[], bigint[]), may_unpin(uuid, bytea, bigint),
-    fail_overdue(uuid, interval, integer), keep_until(bytea, bytea), release_kept(uuid), expire_pins(integer),
-    short_of_copies(bytea, integer), add_copies(bytea, integer, uuid[])
+    fail_overdue(uuid, interval, integer), keep_until(bytea, bytea), release_kept(uuid), expire_pins(integer)
 from public;
 grant execute on function
-    claim(uuid, integer, integer, integer, integer, interval), hand_back(uuid), expire_leases(uuid),
+    claim(uuid, integer, integer, integer, integer, integer, interval), hand_back(uuid), expire_leases(uuid),
     held_jobs(uuid, bytea[], bigint[], bigint[]),
     report_progress(uuid, bytea[], bigint[], bigint[], bigint[], bigint[], interval),
     finish_pins(uuid, bytea[], bigint[], bigint[], bigint[], bigint[]),
     fail_pins(uuid, bytea[], bigint[], bigint[], text[], text[], boolean[], double precision[]),
     release_jobs(uuid, bytea[], bigint[], bigint[], double precision[]),
     finish_unpins(uuid, bytea[], bigint[], bigint[]), may_unpin(uuid, bytea, bigint),
-    fail_overdue(uuid, interval, integer), release_kept(uuid), expire_pins(integer),
-    short_of_copies(bytea, integer), add_copies(bytea, integer, uuid[])
+    fail_overdue(uuid, interval, integer), release_kept(uuid), expire_pins(integer)
 to anchorage_worker;
 grant execute on function keep_until(bytea, bytea) to anchorage_api;

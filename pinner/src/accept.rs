@@ -105,7 +105,7 @@ fn new_row(service: &Service, ready: &Ready, org: OrgId, pin: &NewPin) -> Result
         pin: pin.clone(),
         copies: resolved.copies,
         expires: resolved.expires,
-        candidates: ready.fleet.candidates(pin.cid.key(), usize::from(resolved.copies.max)),
+        choice: ready.fleet.choose(pin.cid.key(), usize::from(resolved.copies.max)),
     })
 }
 

@@ -59,6 +59,7 @@ struct Values {
     replication: Replication,
     network: Network,
     worker: Worker,
+    rebalance: Rebalance,
     upload_max: u64,
     log: Log,
     shutdown_grace: Duration,
@@ -89,6 +90,8 @@ pub struct ServeConfig {
     pub network: Network,
     /// Bounds of the worker.
     pub worker: Worker,
+    /// How contents move between nodes.
+    pub rebalance: Rebalance,
     /// The most bytes of one uploaded file, 1 to 2^40.
     pub upload_max: u64,
     /// Form and level of the log.
@@ -197,6 +200,8 @@ pub struct Worker {
     pub slots: usize,
     /// Fetches that take longer than a moment, beside those.
     pub slow_slots: usize,
+    /// Copies that the leader asked for.
+    pub copy_slots: usize,
     /// Placements that were tried before.
     pub retry_slots: usize,
     /// Placements that are let go.
@@ -209,6 +214,21 @@ pub struct Worker {
     pub stall: Duration,
     /// A pin is given up for good after this long.
     pub deadline: Duration,
+    /// Between two comparisons of what Kubo holds with what its placements say.
+    pub reconcile: Duration,
+    /// Between two garbage collections of Kubo.
+    pub gc: Duration,
+}
+
+/// How contents move between nodes.
+#[derive(Debug, Clone, Copy)]
+pub struct Rebalance {
+    /// Whether nodes that join get their share by themselves. Drains and repair go on without.
+    pub enabled: bool,
+    /// Contents that are on the way at once, in the whole fleet: 1 to 100,000.
+    pub max_concurrent_moves: usize,
+    /// A node that is silent for longer is given up, and what it held is copied from elsewhere.
+    pub grace: Duration,
 }
 
 /// Form and level of the log.
@@ -295,6 +315,7 @@ impl Config {
             replication: values.replication,
             network: values.network,
             worker: values.worker,
+            rebalance: values.rebalance,
             upload_max: values.upload_max,
             log: values.log,
             shutdown_grace: values.shutdown_grace,

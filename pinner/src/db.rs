@@ -7,6 +7,8 @@
 pub mod batch;
 pub mod bulk;
 pub mod counts;
+pub mod fleet;
+pub mod lead;
 pub mod members;
 pub mod migrate;
 pub mod nodes;
@@ -21,8 +23,11 @@ pub mod usage;
 
 use crate::config;
 use pinner_core::id::OrgId;
-use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
-use std::ops::{Deref, DerefMut};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction, postgres::types::PgInterval};
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
 /// The service's connections, one pool for each role.
 #[derive(Clone)]
@@ -80,6 +85,11 @@ impl Database {
     pub async fn close(&self) {
         futures::join!(self.api.close(), self.worker.close(), self.metrics.close());
     }
+}
+
+fn interval(duration: Duration) -> PgInterval {
+    // Whole microseconds; nobody waits for 292,000 years.
+    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }
 
 /// A database URL that is not one.

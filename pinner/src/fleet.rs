@@ -1,13 +1,15 @@
 //! The fleet as this pinner last saw it: who may take a content, and which addresses to give to clients.
 //!
-//! A view of the table of nodes that is a few seconds old at most. Being behind costs nothing but freshness: the
-//! database leaves out a node that was cordoned meanwhile, and a sweep fills up what found too few.
+//! A view of the nodes and of the placement map that is a few seconds old at most. Being behind costs nothing but
+//! freshness: the database leaves out a node that was cordoned meanwhile, notes what was placed by an older map, and the
+//! leader sees to it.
 
-use crate::db::nodes::NodeRow;
+use crate::db::{batch::Choice, fleet::FleetRow, nodes::NodeRow};
 use pinner_core::{
     address::AddressRule,
-    content::ContentKey,
+    content::{ContentKey, PARTITIONS},
     id::NodeId,
+    map::PlacementMap,
     placement::{self, Candidate},
 };
 use std::sync::{Arc, RwLock};
@@ -18,27 +20,51 @@ const SPARE_CANDIDATES: usize = 4;
 /// How many delegates an answer names. Clients dial them one after the other (HAZARDS 18).
 const DELEGATES_MAX: usize = 3;
 
-/// A shared view of the nodes.
+/// What was seen of the fleet.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Every node, by name.
+    pub nodes: Arc<Vec<NodeRow>>,
+    /// The fleet's own row.
+    pub fleet: FleetRow,
+    /// The map that places contents; of the version that the row names, or of an earlier one as long as that cannot be
+    /// had.
+    pub map: Arc<PlacementMap>,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        let map = Arc::new(PlacementMap::empty(PARTITIONS));
+        Self { nodes: Arc::default(), fleet: FleetRow::default(), map }
+    }
+}
+
+/// A shared view of the fleet.
 #[derive(Clone)]
 pub struct Fleet {
-    nodes: Arc<RwLock<Arc<Vec<NodeRow>>>>,
+    view: Arc<RwLock<View>>,
     rule: Arc<AddressRule>,
 }
 
 impl Fleet {
     /// A fleet of which nothing is known yet.
     pub fn new(rule: AddressRule) -> Self {
-        Self { nodes: Arc::default(), rule: Arc::new(rule) }
+        Self { view: Arc::default(), rule: Arc::new(rule) }
     }
 
     /// Takes a new look.
-    pub fn update(&self, nodes: Vec<NodeRow>) {
-        *self.nodes.write().expect("nobody panics while holding this lock") = Arc::new(nodes);
+    pub fn update(&self, view: View) {
+        *self.view.write().expect("nobody panics while holding this lock") = view;
+    }
+
+    /// The last look.
+    pub fn view(&self) -> View {
+        self.view.read().expect("nobody panics while holding this lock").clone()
     }
 
     /// The nodes as of the last look.
     pub fn nodes(&self) -> Arc<Vec<NodeRow>> {
-        Arc::clone(&self.nodes.read().expect("nobody panics while holding this lock"))
+        self.view().nodes
     }
 
     /// Which addresses are dialled and handed out.
@@ -46,18 +72,35 @@ impl Fleet {
         &self.rule
     }
 
-    /// Nodes for a content, best first: those that live, or, when none does, whoever may take work once it is back.
-    pub fn candidates(&self, content: &ContentKey, copies: usize) -> Vec<Uuid> {
-        let nodes = self.nodes();
-        let eligible = |wanted: fn(&NodeRow) -> bool| -> Vec<Candidate> {
+    /// Nodes for a content: those of its partition that live, and whoever else may take it. When nobody lives, whoever may
+    /// take work once it is back.
+    pub fn choose(&self, content: &ContentKey, copies: usize) -> Choice {
+        let View { nodes, map, .. } = self.view();
+        let able = |node: &NodeRow| node.scheduling == "Active" && node.live && node.kubo_ready;
+        let find = |id: NodeId| nodes.iter().find(|node| node.id == id.uuid());
+        let partition = content.partition();
+        let map_version = i64::try_from(map.version()).unwrap_or(i64::MAX);
+        let homes: Vec<_> = map.holders(partition).take(copies).map(|id| id.uuid()).collect();
+        let ready = homes.iter().filter(|&&id| find(NodeId::from_uuid(id)).is_some_and(able)).count();
+        if ready > 0 && ready == homes.len() {
+            let others = nodes.iter().cycle().skip(usize::from(partition) % nodes.len()).take(nodes.len());
+            let others = others.filter(|node| able(node) && !homes.contains(&node.id)).map(|node| node.id);
+            let spares = copies - ready + SPARE_CANDIDATES;
+            let candidates = homes.iter().copied().chain(others.take(spares)).collect();
+            return Choice { candidates, homes: i16::try_from(ready).ok(), map_version };
+        }
+        let eligible = |wanted: &dyn Fn(&NodeRow) -> bool| -> Vec<Candidate> {
             nodes.iter().filter(|node| node.scheduling == "Active" && wanted(node)).map(candidate).collect()
         };
-        let mut candidates = eligible(|node| node.live && node.kubo_ready);
-        if candidates.is_empty() {
-            candidates = eligible(|_| true);
+        let mut eligible_now = eligible(&able);
+        if eligible_now.is_empty() {
+            eligible_now = eligible(&|_| true);
         }
-        let holders = placement::holders(content.partition(), &candidates, copies + SPARE_CANDIDATES);
-        holders.into_iter().map(|id| id.uuid()).collect()
+        let ranked = placement::holders(partition, &eligible_now, copies + SPARE_CANDIDATES);
+        let ranked: Vec<_> = ranked.into_iter().map(|id| id.uuid()).collect();
+        // What can be put where it belongs need not move later.
+        let (at_home, elsewhere): (Vec<_>, Vec<_>) = ranked.into_iter().partition(|id| homes.contains(id));
+        Choice { candidates: at_home.into_iter().chain(elsewhere).collect(), homes: None, map_version }
     }
 
     /// One to three addresses of the nodes a pin is placed on, one per node first. When none of them has been heard
@@ -104,12 +147,15 @@ mod tests {
             capacity: 1,
             seen: OffsetDateTime::UNIX_EPOCH,
             live: true,
+            silent_seconds: 0.0,
+            map_version: 0,
+            roles: vec![],
         }
     }
 
     fn fleet(nodes: Vec<NodeRow>) -> Fleet {
         let fleet = Fleet::new(AddressRule::private(vec!["10.0.0.0/8".parse().unwrap()]));
-        fleet.update(nodes);
+        fleet.update(View { nodes: Arc::new(nodes), ..View::default() });
         fleet
     }
 
@@ -123,13 +169,39 @@ mod tests {
         let silent = NodeRow { live: false, ..node(2) };
         let without_kubo = NodeRow { kubo_ready: false, ..node(3) };
         let fleet = fleet(vec![cordoned, silent, without_kubo, node(4)]);
-        assert_eq!(fleet.candidates(&content(), 2), [Uuid::from_u128(4)]);
+        assert_eq!(fleet.choose(&content(), 2).candidates, [Uuid::from_u128(4)]);
     }
 
     #[test]
     fn when_all_are_silent_work_waits_for_them() {
         let fleet = fleet(vec![NodeRow { live: false, ..node(1) }, NodeRow { kubo_ready: false, ..node(2) }]);
-        assert_eq!(fleet.candidates(&content(), 2).len(), 2);
+        assert_eq!(fleet.choose(&content(), 2).candidates.len(), 2);
+    }
+
+    #[test]
+    fn a_content_is_put_where_the_map_says_while_those_live() {
+        let nodes: Vec<_> = (1..=4).map(node).collect();
+        let plan = pinner_core::plan::plan(
+            &PlacementMap::empty(PARTITIONS),
+            &nodes.iter().map(candidate).collect::<Vec<_>>(),
+            2,
+        )
+        .unwrap();
+        let homes: Vec<_> = plan.map.holders(content().partition()).map(|id| id.uuid()).collect();
+        let look = |nodes: Vec<NodeRow>| {
+            let fleet = fleet(nodes);
+            fleet.update(View { map: Arc::new(plan.map.clone()), ..fleet.view() });
+            fleet.choose(&content(), 2)
+        };
+        let choice = look(nodes.clone());
+        assert_eq!((&choice.candidates[..2], choice.homes, choice.map_version), (&homes[..], Some(2), 1));
+        assert_eq!(choice.candidates.len(), 4, "the others in reserve");
+        assert_eq!(look(nodes.clone()).candidates[..2], homes, "the same every time");
+
+        let one_silent = nodes.into_iter().map(|node| NodeRow { live: node.id != homes[0], ..node }).collect();
+        let choice = look(one_silent);
+        assert_eq!((choice.candidates[0], choice.homes), (homes[1], None));
+        assert!(choice.candidates.len() == 3 && !choice.candidates.contains(&homes[0]));
     }
 
     #[test]

@@ -66,6 +66,18 @@ fn routes(config: &mut web::ServiceConfig) {
                 .service(resource("/uploads").route(web::post().to(api::uploads::upload))),
         )
         .service(resource("/admin/v1/nodes").route(get().to(admin::nodes::list)))
+        .service(resource("/admin/v1/presences").route(get().to(admin::presences::list)))
+        .service(
+            resource("/admin/v1/maintenance")
+                .route(get().to(admin::maintenance::read))
+                .route(web::put().to(admin::maintenance::begin))
+                .route(web::delete().to(admin::maintenance::end_now)),
+        )
+        .service(
+            resource("/admin/v1/rebalance")
+                .route(get().to(admin::rebalance::read))
+                .route(web::post().to(admin::rebalance::apply)),
+        )
         .service(resource("/admin/v1/nodes/{node}").route(get().to(admin::nodes::read)))
         .service(resource("/admin/v1/nodes/{node}/scheduling").route(web::put().to(admin::nodes::schedule)))
         .service(resource("/admin/v1/nodes/{node}/cordon").route(web::post().to(admin::nodes::cordon)))

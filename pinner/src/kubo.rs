@@ -5,6 +5,7 @@
 //! last line was seen, and nothing else ever removes a pin but [`Kubo::unpin`].
 
 pub mod addition;
+pub mod pins;
 pub mod upload;
 
 use addition::Addition;
@@ -133,13 +134,31 @@ impl Kubo {
 
     /// Lets a content go. One that is not pinned is let go already.
     pub async fn unpin(&self, content: &ContentKey) -> Result<(), KuboError> {
-        let request = self.client.post(self.endpoint("pin/rm")).query(&[("arg", content.to_string())]);
+        self.unpin_cid(&content.to_string()).await
+    }
+
+    /// Removes the pin of a CID in just this spelling.
+    pub async fn unpin_cid(&self, cid: &str) -> Result<(), KuboError> {
+        let request = self.client.post(self.endpoint("pin/rm")).query(&[("arg", cid)]);
         let response = request.timeout(UNPIN_TIMEOUT).send().await.map_err(KuboError::Unreachable)?;
         match accepted(response).await {
             Ok(_) => Ok(()),
             Err(KuboError::Refused(why)) if why.contains("not pinned") => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Deletes every block that no pin holds. Gives how many those were. Nobody can pin meanwhile, so whoever asks sees to
+    /// it that nobody pins (HAZARDS 12).
+    pub async fn collect_garbage(&self, within: Duration) -> Result<u64, KuboError> {
+        let parameters = [("quiet", "true"), ("stream-errors", "true")];
+        let request = self.client.post(self.endpoint("repo/gc")).query(&parameters).timeout(within);
+        let mut response = accepted(request.send().await.map_err(KuboError::Unreachable)?).await?;
+        let mut removed = 0;
+        while let Some(chunk) = response.chunk().await.map_err(KuboError::Unreachable)? {
+            removed += chunk.iter().filter(|byte| **byte == b'\n').count() as u64;
+        }
+        Ok(removed)
     }
 
     /// Connects to a peer. Best effort: the caller goes on whatever comes of it.

@@ -9,7 +9,7 @@
 //! - [`http`]: the surface. [`accept`]: pins coming and going. [`tokens`]: who may.
 //! - [`db`]: every statement, and the transactions that are the only way to it.
 //! - [`worker`]: placements becoming pins on the [`kubo`] beside us; [`bell`], [`wake`] and [`nats`] make it quick.
-//! - [`pulse`] and [`fleet`]: the other nodes. [`metrics`], [`count`] and [`fold`]: the numbers.
+//! - [`pulse`] and [`fleet`]: the other nodes. [`lead`]: who plans and moves for all of them. [`metrics`], [`count`] and [`fold`]: the numbers.
 //! - [`explain`]: an error as one sentence.
 //! - [`dev`]: all of it on one machine. [`admin`]: the admin API from a terminal.
 
@@ -25,6 +25,7 @@ pub mod fleet;
 pub mod fold;
 pub mod http;
 pub mod kubo;
+pub mod lead;
 pub mod metrics;
 pub mod nats;
 pub mod pulse;

@@ -17,6 +17,18 @@ pub struct Metrics {
     pub placements: IntGaugeVec,
     /// Whether the database, NATS and Kubo answer: 1 or 0.
     pub dependency_up: IntGaugeVec,
+    leader: IntGaugeVec,
+    /// Placement maps that this pinner committed.
+    pub maps_committed: IntCounter,
+    /// Changes to placements that this pinner made so that contents come to where the map wants them.
+    pub steps: IntCounter,
+    /// Contents that are on their way there.
+    pub moving: IntGauge,
+    /// Pauses that outlived their end.
+    pub maintenance_overdue: IntCounter,
+    reconciled: IntCounterVec,
+    /// Garbage collections of this node's Kubo.
+    pub garbage_collections: IntCounter,
 }
 
 impl Default for Metrics {
@@ -27,6 +39,7 @@ impl Default for Metrics {
         let gauges = |name: &str, help: &str, labels: &[&str]| {
             IntGaugeVec::new(Opts::new(name, help), labels).expect("names and labels below are well-formed")
         };
+        let counter = |name: &str, help: &str| IntCounter::new(name, help).expect("names below are well-formed");
         let duration =
             HistogramOpts::new("anchorage_http_request_duration_seconds", "Time to answer, by method and route.")
                 .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0]);
@@ -34,8 +47,7 @@ impl Default for Metrics {
             registry: Registry::new(),
             requests: counters("anchorage_http_requests_total", "Requests answered.", &["method", "route", "status"]),
             duration: HistogramVec::new(duration, &["method", "route"]).expect("names and labels are well-formed"),
-            accepted: IntCounter::new("anchorage_pins_accepted_total", "Pin requests answered with 202.")
-                .expect("the name is well-formed"),
+            accepted: counter("anchorage_pins_accepted_total", "Pin requests answered with 202."),
             finished: counters(
                 "anchorage_pins_finished_total",
                 "Jobs of this node that ended, by result.",
@@ -45,8 +57,29 @@ impl Default for Metrics {
                 .expect("the name is well-formed"),
             placements: gauges("anchorage_placements", "Placements of all nodes by status.", &["status"]),
             dependency_up: gauges("anchorage_dependency_up", "Whether a dependency answers.", &["dependency"]),
+            leader: gauges("anchorage_leader", "Whether this pinner holds an office of the fleet.", &["role"]),
+            maps_committed: counter(
+                "anchorage_scheduler_maps_committed_total",
+                "Placement maps that this pinner committed as scheduler.",
+            ),
+            steps: counter(
+                "anchorage_scheduler_steps_total",
+                "Placements added, released or brought back so that contents are where the map wants them.",
+            ),
+            moving: IntGauge::new("anchorage_scheduler_moving", "Contents on their way to where the map wants them.")
+                .expect("the name is well-formed"),
+            maintenance_overdue: counter(
+                "anchorage_maintenance_overdue_total",
+                "Pauses that this pinner ended because they outlived their end.",
+            ),
+            reconciled: counters(
+                "anchorage_reconciled_total",
+                "Contents that Kubo did not hold (missing) or held beyond its placements (extra), set right.",
+                &["result"],
+            ),
+            garbage_collections: counter("anchorage_garbage_collections_total", "Garbage collections of this Kubo."),
         };
-        let all: [Box<dyn prometheus::core::Collector>; 7] = [
+        let all: [Box<dyn prometheus::core::Collector>; 14] = [
             Box::new(metrics.requests.clone()),
             Box::new(metrics.duration.clone()),
             Box::new(metrics.accepted.clone()),
@@ -54,6 +87,13 @@ impl Default for Metrics {
             Box::new(metrics.nodes_live.clone()),
             Box::new(metrics.placements.clone()),
             Box::new(metrics.dependency_up.clone()),
+            Box::new(metrics.leader.clone()),
+            Box::new(metrics.maps_committed.clone()),
+            Box::new(metrics.steps.clone()),
+            Box::new(metrics.moving.clone()),
+            Box::new(metrics.maintenance_overdue.clone()),
+            Box::new(metrics.reconciled.clone()),
+            Box::new(metrics.garbage_collections.clone()),
         ];
         for collector in all {
             metrics.registry.register(collector).expect("each name is registered once");
@@ -72,6 +112,16 @@ impl Metrics {
     /// Counts accepted pins.
     pub fn pins_accepted(&self, pins: u64) {
         self.accepted.inc_by(pins);
+    }
+
+    /// Counts contents that were set right: `missing` or `extra`.
+    pub fn reconciled(&self, result: &'static str, contents: i64) {
+        self.reconciled.with_label_values(&[result]).inc_by(u64::try_from(contents).unwrap_or(0));
+    }
+
+    /// Notes whether this pinner holds an office.
+    pub fn leads(&self, role: &'static str, leads: bool) {
+        self.leader.with_label_values(&[role]).set(leads.into());
     }
 
     /// Counts an ended job: `pinned`, `retried`, `failed` or `unpinned`.

@@ -6,6 +6,7 @@ use async_nats::{
     jetstream::{
         self,
         consumer::{AckPolicy, PullConsumer, pull},
+        kv,
         stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
     },
 };
@@ -21,6 +22,8 @@ pub const STREAM: &str = "ANCHORAGE_WORK";
 const MESSAGE_MAX_AGE: Duration = Duration::from_secs(3600);
 /// How much the queue may hold; beyond, publishing fails and the sweep does the work.
 const STREAM_MAX_BYTES: i64 = 64 * 1024 * 1024;
+/// How much a bucket may hold: some keys of some bytes.
+const BUCKET_MAX_BYTES: i64 = 1024 * 1024;
 /// How long a pinner may take to note a wake-up.
 const ACK_WAIT: Duration = Duration::from_secs(30);
 /// A pinner's consumer is forgotten when nobody used it for this long.
@@ -38,7 +41,7 @@ pub enum NatsError {
 }
 
 impl NatsError {
-    fn server(error: impl std::fmt::Display) -> Self {
+    pub(crate) fn server(error: impl std::fmt::Display) -> Self {
         Self::Server(error.to_string())
     }
 }
@@ -105,6 +108,23 @@ impl Nats {
             ..Config::default()
         };
         self.context.get_or_create_stream(config).await.map_err(NatsError::server)
+    }
+
+    /// A bucket of keys whose values live for `max_age`; made if it is not there.
+    pub async fn bucket(&self, name: &str, max_age: Duration) -> Result<kv::Store, NatsError> {
+        if let Ok(store) = self.context.get_key_value(name).await {
+            return Ok(store);
+        }
+        let config = kv::Config {
+            bucket: name.to_owned(),
+            history: 1,
+            max_age,
+            max_bytes: BUCKET_MAX_BYTES,
+            storage: StorageType::File,
+            num_replicas: self.replicas,
+            ..kv::Config::default()
+        };
+        self.context.create_key_value(config).await.map_err(NatsError::server)
     }
 
     /// The consumer of `node`'s wake-ups.

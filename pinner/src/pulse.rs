@@ -3,10 +3,12 @@
 use crate::{
     db::{
         Database,
+        fleet::{self, MapError},
         nodes::{self, Heartbeat, NodeRow},
     },
-    fleet::Fleet,
+    fleet::{Fleet, View},
     kubo::{Identity, Kubo, KuboError},
+    lead::Offices,
 };
 use pinner_core::{address::Target, id::NodeId};
 use std::{
@@ -39,6 +41,8 @@ pub struct Pulse {
     pub kubo_ready: watch::Sender<bool>,
     /// How far the worker has come in the queue of turns.
     pub turn: Arc<AtomicI64>,
+    /// The offices of the fleet that this pinner holds.
+    pub offices: Offices,
 }
 
 impl Pulse {
@@ -87,17 +91,35 @@ impl Pulse {
 
     /// One transaction: our own sign of life, and everybody else's.
     async fn tell(&self, identity: Option<&Identity>) -> sqlx::Result<()> {
+        let before = self.fleet.view();
         let beat = Heartbeat {
             peer_id: identity.map(|identity| identity.peer_id.clone()),
             addresses: identity.map(|identity| identity.addresses.clone()).unwrap_or_default(),
             kubo_ready: identity.is_some(),
             turn: self.turn.load(Ordering::Relaxed),
+            map_version: i64::try_from(before.map.version()).unwrap_or(i64::MAX),
+            roles: self.offices.held(),
         };
         let mut tx = self.db.worker().await?;
         nodes::heartbeat(&mut tx, self.node, &beat).await?;
-        let all = nodes::fleet(&mut tx).await?;
+        let nodes = Arc::new(nodes::fleet(&mut tx).await?);
+        let fleet = fleet::read(&mut tx).await?;
+        let map = if fleet.map_version == beat.map_version {
+            before.map
+        } else {
+            match fleet::map(&mut tx, fleet.map_version).await {
+                Ok(Some(map)) => Arc::new(map),
+                // Committed and struck out again since: the next beat has a newer one.
+                Ok(None) => before.map,
+                Err(MapError::Database(error)) => return Err(error),
+                Err(error @ MapError::Unreadable(_)) => {
+                    tracing::error!(%error, version = fleet.map_version, "goes on by the placement map it had");
+                    before.map
+                }
+            }
+        };
         tx.commit().await?;
-        self.fleet.update(all);
+        self.fleet.update(View { nodes, fleet, map });
         Ok(())
     }
 

@@ -8,11 +8,12 @@ use crate::{
     bell::Bell,
     config::{NetworkMode, ServeConfig},
     count,
-    db::{Database, nodes, orgs, readiness},
+    db::{Database, fleet, nodes, orgs, readiness},
     explain::explain,
     fleet::Fleet,
     fold, http,
     kubo::Kubo,
+    lead::{self, Leader, Offices},
     metrics::Metrics,
     nats::Nats,
     pulse::Pulse,
@@ -56,6 +57,7 @@ pub async fn run(config: ServeConfig) -> anyhow::Result<()> {
         Arc::clone(&metrics),
         config.admin_token.clone(),
         config.replication,
+        config.rebalance,
         config.upload_max,
     ));
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
@@ -109,7 +111,9 @@ fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
 
 /// Everything behind the sockets, from the first look at the database to the last job handed back.
 async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: CancellationToken) -> anyhow::Result<()> {
-    let Some((node, keys)) = stop.run_until_cancelled(wait_for_database(&config, &service)).await else {
+    let Some(Entered { node, fleet: fleet_id, keys }) =
+        stop.run_until_cancelled(wait_for_database(&config, &service)).await
+    else {
         return Ok(());
     };
     let nats = Nats::connect(&config.nats, &config.node.name).await?;
@@ -133,6 +137,7 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
             slots: worker::Slots {
                 fresh: config.worker.slots,
                 slow: config.worker.slow_slots,
+                copies: config.worker.copy_slots,
                 retries: config.worker.retry_slots,
                 unpins: config.worker.unpin_slots,
             },
@@ -140,10 +145,32 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
             patience: config.worker.patience,
             stall: config.worker.stall,
             retry: RetryPolicy { deadline: config.worker.deadline, ..RetryPolicy::default() },
+            reconcile: config.worker.reconcile,
+            gc: config.worker.gc,
         },
+        gates: service.gates.clone(),
         metrics: Arc::clone(&service.metrics),
     };
-    let pulse = Pulse { db: db.clone(), kubo: kubo.clone(), node, fleet: fleet.clone(), kubo_ready, turn };
+    let offices = Offices::default();
+    let pulse = Pulse {
+        db: db.clone(),
+        kubo: kubo.clone(),
+        node,
+        fleet: fleet.clone(),
+        kubo_ready,
+        turn,
+        offices: offices.clone(),
+    };
+    let leader = Leader {
+        db: db.clone(),
+        nats: nats.clone(),
+        fleet: fleet_id,
+        node,
+        waker: waker.clone(),
+        metrics: Arc::clone(&service.metrics),
+        offices,
+        settings: service.scheduling(),
+    };
     // So that the very first request knows where to place a pin and whom to name as delegate.
     drop(tokio::time::timeout(FIRST_BEAT, pulse.beat()).await);
     let counting = count::Sources {
@@ -153,13 +180,14 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
         metrics: Arc::clone(&service.metrics),
     };
     let (lanes, each_lane) = Lanes::new(&counting.db, &waker, &service.metrics);
-    service.set_ready(Ready::new(fleet, waker, lanes, kubo_state, kubo, nats.clone(), keys));
+    service.set_ready(Ready::new(node, fleet, waker, lanes, kubo_state, kubo, nats.clone(), keys));
     tracing::info!(node = %node, "ready");
 
     let mut parts = JoinSet::new();
     parts.spawn(pulse.run(stop.clone()));
     parts.spawn(wake::send(nats.clone(), wakes, stop.clone()));
     parts.spawn(wake::receive(nats, node, bell.clone(), stop.clone()));
+    parts.spawn(lead::run(leader, stop.clone()));
     parts.spawn(fold::run(service.db.clone(), stop.clone()));
     for lane in each_lane {
         parts.spawn(lane.run());
@@ -182,7 +210,7 @@ fn address_rule(config: &ServeConfig) -> AddressRule {
 }
 
 /// Looks at the database until it is as it must be; says what is wrong, to probes and, once per problem, to the log.
-async fn wait_for_database(config: &ServeConfig, service: &Service) -> (NodeId, TokenKeys) {
+async fn wait_for_database(config: &ServeConfig, service: &Service) -> Entered {
     let mut wait = Duration::from_millis(100);
     let mut said = String::new();
     loop {
@@ -202,14 +230,22 @@ async fn wait_for_database(config: &ServeConfig, service: &Service) -> (NodeId, 
     }
 }
 
+/// What the database told at the start.
+struct Entered {
+    node: NodeId,
+    fleet: Uuid,
+    keys: TokenKeys,
+}
+
 /// Checks the database, registers this node and reads the signing keys.
-async fn enter(config: &ServeConfig, service: &Service) -> anyhow::Result<(NodeId, TokenKeys)> {
+async fn enter(config: &ServeConfig, service: &Service) -> anyhow::Result<Entered> {
     readiness::check(&service.db).await?;
     let mut tx = service.db.worker().await?;
     let zone = config.node.zone.as_deref().unwrap_or("");
     let node = nodes::register(&mut tx, NodeId::from_uuid(Uuid::now_v7()), &config.node.name, zone).await?;
+    let fleet = fleet::id(&mut tx).await?;
     tx.commit().await?;
-    Ok((node, read_keys(service, config.token_root.expose()).await?))
+    Ok(Entered { node, fleet, keys: read_keys(service, config.token_root.expose()).await? })
 }
 
 async fn read_keys(service: &Service, root: &str) -> sqlx::Result<TokenKeys> {

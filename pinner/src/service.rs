@@ -2,15 +2,17 @@
 
 use crate::{
     accept::lanes::Lanes,
-    config::{Replication, Secret},
+    config::{Rebalance, Replication, Secret},
     db::Database,
     fleet::Fleet,
     http::error::ApiError,
     kubo::Kubo,
+    lead::scheduler,
     metrics::Metrics,
     tokens::TokenKeys,
     wake::Waker,
 };
+use pinner_core::id::NodeId;
 use std::sync::{
     Arc, OnceLock, RwLock,
     atomic::{AtomicBool, Ordering},
@@ -29,8 +31,12 @@ pub struct Service {
     pub admin_token: Secret,
     /// How many copies a pin gets.
     pub replication: Replication,
+    /// How contents move between nodes.
+    pub rebalance: Rebalance,
     /// The most bytes of an uploaded file.
     pub upload_max: u64,
+    /// What garbage collection waits for.
+    pub gates: Gates,
     /// Set once, when the database was found as it must be.
     ready: OnceLock<Ready>,
     /// What keeps it from being ready.
@@ -38,8 +44,19 @@ pub struct Service {
     stopping: AtomicBool,
 }
 
+/// Held in share by what garbage collection must wait for, and alone by garbage collection.
+#[derive(Clone, Default)]
+pub struct Gates {
+    /// Uploads under way, whose blocks nothing spares yet.
+    pub uploads: Arc<tokio::sync::RwLock<()>>,
+    /// Whatever pins and unpins in Kubo.
+    pub pins: Arc<tokio::sync::RwLock<()>>,
+}
+
 /// What is known only once the database was found as it must be.
 pub struct Ready {
+    /// Which node we are.
+    pub node: NodeId,
     /// The fleet as last seen.
     pub fleet: Fleet,
     /// Where commits leave the jobs they made.
@@ -57,7 +74,9 @@ pub struct Ready {
 
 impl Ready {
     /// Puts together what became known.
+    #[expect(clippy::too_many_arguments, reason = "one for each part")]
     pub fn new(
+        node: NodeId,
         fleet: Fleet,
         waker: Waker,
         lanes: Lanes,
@@ -66,7 +85,7 @@ impl Ready {
         nats: crate::nats::Nats,
         keys: TokenKeys,
     ) -> Self {
-        Self { fleet, waker, lanes, kubo_ready, kubo, nats, keys: RwLock::new(Arc::new(keys)) }
+        Self { node, fleet, waker, lanes, kubo_ready, kubo, nats, keys: RwLock::new(Arc::new(keys)) }
     }
 
     /// The signing keys in use.
@@ -88,6 +107,7 @@ impl Service {
         metrics: Arc<Metrics>,
         admin_token: Secret,
         replication: Replication,
+        rebalance: Rebalance,
         upload_max: u64,
     ) -> Self {
         Self {
@@ -96,10 +116,22 @@ impl Service {
             metrics,
             admin_token,
             replication,
+            rebalance,
             upload_max,
+            gates: Gates::default(),
             ready: OnceLock::new(),
             problem: RwLock::new("the database has not been checked yet".into()),
             stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// What placement maps are planned by.
+    pub fn scheduling(&self) -> scheduler::Settings {
+        scheduler::Settings {
+            grace: self.rebalance.grace,
+            rebalances: self.rebalance.enabled,
+            moves_max: self.rebalance.max_concurrent_moves,
+            copies: self.replication.max,
         }
     }
 

@@ -5,10 +5,12 @@
 //! are leased; a result counts only under the generation that was claimed, so a job that passed to somebody else, or
 //! was turned from pinning to unpinning meanwhile, cannot be finished by a latecomer.
 
+mod collect;
 mod dial;
 mod exclusive;
 mod lanes;
 mod pin;
+mod reconcile;
 mod reports;
 mod results;
 mod sweep;
@@ -25,6 +27,7 @@ use crate::{
     fleet::Fleet,
     kubo::Kubo,
     metrics::Metrics,
+    service::Gates,
     wake::Waker,
 };
 use exclusive::Exclusive;
@@ -35,11 +38,10 @@ use results::Results;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
-use sweep::Sweep;
 use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -66,6 +68,10 @@ pub struct Settings {
     pub stall: Duration,
     /// When to try again.
     pub retry: RetryPolicy,
+    /// Time between comparisons of Kubo with its placements.
+    pub reconcile: Duration,
+    /// Time between garbage collections.
+    pub gc: Duration,
 }
 
 /// What the worker and its jobs share.
@@ -86,6 +92,8 @@ pub struct Worker {
     pub turn: Arc<AtomicI64>,
     /// Bounds.
     pub settings: Settings,
+    /// What garbage collection waits for.
+    pub gates: Gates,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -96,20 +104,40 @@ struct Running {
     lanes: Arc<Lanes>,
     reports: Arc<Reports>,
     results: Results,
+    /// Told when fetches have to end because garbage is to be collected.
+    make_room: watch::Sender<bool>,
+    /// Whether anything was let go since garbage was collected last.
+    has_garbage: AtomicBool,
     stop: CancellationToken,
+}
+
+impl std::ops::Deref for Running {
+    type Target = Worker;
+    fn deref(&self) -> &Worker {
+        &self.worker
+    }
 }
 
 /// Works until told to stop; then cancels what is under way, hands it back and returns.
 pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
     let mut listener = bell.listener();
-    let mut sweep = Sweep::default();
     let mut tick = tokio::time::interval(worker.settings.sweep);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut kubo_ready = worker.kubo_ready.clone();
     let (results, queue) = Results::new();
     let lanes = Arc::new(Lanes::new(worker.settings.slots));
     let (exclusive, reports) = (Exclusive::default(), Arc::<Reports>::default());
-    let running = Arc::new(Running { worker, exclusive, lanes, reports, results, stop: stop.clone() });
+    let running = Arc::new(Running {
+        worker,
+        exclusive,
+        lanes,
+        reports,
+        results,
+        make_room: watch::Sender::new(false),
+        // Who knows what was there before.
+        has_garbage: AtomicBool::new(true),
+        stop: stop.clone(),
+    });
     hand_back(&running.worker).await;
     let mut jobs = JoinSet::new();
     let mut taken = 0;
@@ -125,7 +153,7 @@ pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
                     }
                 }
                 Ok(()) = kubo_ready.changed() => {}
-                _ = tick.tick() => sweep.run(&running.worker).await,
+                _ = tick.tick() => sweep::run(&running.worker).await,
             }
             look(&running, &mut listener, &mut jobs, &mut taken).await;
         }
@@ -137,6 +165,8 @@ pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
         () = work => {}
         () = queue.run(&running.worker, &running.reports, &stop) => {}
         () = async { running.reports.run(&running.worker, &stop).await; std::future::pending().await } => {}
+        () = reconcile::run(&running) => {}
+        () = collect::run(&running) => {}
     }
     hand_back(&running.worker).await;
 }
@@ -193,7 +223,7 @@ async fn work(running: Arc<Running>, slot: Slot, job: Job) -> After {
         () = running.stop.cancelled() => return After::Nothing,
     };
     match job.lane {
-        Lane::Fresh | Lane::Retry => pin::run(&running, slot, reported, &job).await,
+        Lane::Fresh | Lane::Copy | Lane::Retry => pin::run(&running, slot, reported, &job).await,
         Lane::Unpin => {
             unpin::run(&running, &job).await;
             After::Nothing

@@ -81,7 +81,8 @@ pub enum Step {
 pub struct Arrangement {
     /// The changes, one for each node at most.
     pub steps: Vec<Step>,
-    /// It is on the nodes it belongs on and no other: it need not be looked at again until something else changes.
+    /// It is on the nodes it belongs on, and whoever else has it knows that it is to be let go: it need not be looked at
+    /// again until something else changes.
     pub is_settled: bool,
 }
 
@@ -138,10 +139,11 @@ pub fn arrange(homes: &[NodeId], need: Need, copies: &[Copy], node: impl Fn(Node
             _ => None,
         });
     }
+    let is_left = |copy: &Copy| homes.contains(&copy.node) || copy.status == Status::Unpinning;
     let is_settled = steps.is_empty()
-        && copies.len() == homes.len()
         && !homes.is_empty()
-        && homes.iter().all(|&home| of(home).is_some());
+        && homes.iter().all(|&home| of(home).is_some())
+        && copies.iter().all(is_left);
     Arrangement { steps, is_settled }
 }
 

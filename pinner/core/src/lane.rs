@@ -1,6 +1,6 @@
 //! Lanes: which placements a worker takes next, so that nothing keeps anything else from its turn.
 //!
-//! New placements, ones that were tried before and unpins have slots of their own. New ones are taken in the order
+//! New placements, copies that the leader asked for, ones that were tried before and unpins have slots of their own. New ones are taken in the order
 //! of their turns, which is fair between orgs; but an org that has asked for thousands of contents that nobody has
 //! would wait behind them for hours with the next one. So every fourth is taken from the other end: the last come.
 
@@ -14,6 +14,8 @@ pub struct Room {
     pub oldest: usize,
     /// New placements, from the other end.
     pub newest: usize,
+    /// Copies that the leader asked for.
+    pub copies: usize,
     /// Placements that were tried before.
     pub retries: usize,
     /// Placements to be let go.
@@ -21,16 +23,16 @@ pub struct Room {
 }
 
 impl Room {
-    /// Room for `fresh` new placements after `taken` were taken since the start, for `retries` and for `unpins`.
-    pub fn new(taken: u64, fresh: usize, retries: usize, unpins: usize) -> Self {
+    /// Room for `fresh` new placements after `taken` were taken since the start, and for none of the others.
+    pub fn fresh(taken: u64, fresh: usize) -> Self {
         let newest = (taken + fresh as u64) / LAST_COME_EVERY - taken / LAST_COME_EVERY;
         let newest = usize::try_from(newest).unwrap_or(fresh);
-        Self { oldest: fresh - newest, newest, retries, unpins }
+        Self { oldest: fresh - newest, newest, ..Self::default() }
     }
 
     /// How many placements that is.
     pub fn total(&self) -> usize {
-        self.oldest + self.newest + self.retries + self.unpins
+        self.oldest + self.newest + self.copies + self.retries + self.unpins
     }
 }
 
@@ -43,7 +45,7 @@ mod tests {
         for step in [1, 2, 3, 5, 16] {
             let (mut taken, mut newest) = (0, 0);
             while taken < 240 {
-                let room = Room::new(taken, step, 0, 0);
+                let room = Room::fresh(taken, step);
                 assert_eq!(room.total(), step);
                 taken += step as u64;
                 newest += room.newest;

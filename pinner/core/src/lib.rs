@@ -13,7 +13,9 @@
 //! - [`placement`]: which nodes hold a content.
 //! - [`map`]: for each partition its nodes, in order; as bytes; what moves from one map to the next.
 //! - [`plan`]: the next map from the last one, moving as little as can be.
+//! - [`members`]: which nodes a map is made of.
 //! - [`arrange`]: what to do about a content so that it comes to be where the map wants it.
+//! - [`drain`]: what the emptying of a node waits for.
 //! - [`lane`]: which placements are taken next.
 //! - [`attempt`]: how long an attempt may go on, and why it ends.
 //! - [`retry`]: what follows a failed attempt.
@@ -24,11 +26,13 @@ pub mod arrange;
 pub mod attempt;
 pub mod car;
 pub mod content;
+pub mod drain;
 pub mod filter;
 pub mod id;
 pub mod invalid;
 pub mod lane;
 pub mod map;
+pub mod members;
 pub mod options;
 pub mod pin;
 pub mod placement;

@@ -95,6 +95,21 @@ impl PlacementMap {
         loads
     }
 
+    /// The same places under another version: what a fleet that is as it was before comes back to.
+    pub fn under_version(mut self, version: u64) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// The partitions whose nodes or their order differ from `other`'s; all when the two do not have as many.
+    pub fn differing(&self, other: &Self) -> Vec<u16> {
+        let all = 0..u16::try_from(self.partitions - 1).expect("at most 65,536 partitions");
+        let differs = |&partition: &u16| {
+            self.partitions != other.partitions || !self.holders(partition).eq(other.holders(partition))
+        };
+        (all.start..=all.end).filter(differs).collect()
+    }
+
     /// Whether both place every partition alike, whatever their versions.
     pub fn places_as(&self, other: &Self) -> bool {
         (self.partitions, self.copies, &self.nodes, &self.slots)

@@ -107,6 +107,8 @@ pub(super) const NETWORK_ALLOW_CIDRS: Key = Key { path: "network.allowCidrs", de
 pub(super) const WORKER_SLOTS: Key = Key::scalar("worker.slots", "16");
 /// Fetches that take longer than a moment, beside those in `worker.slots`.
 pub(super) const WORKER_SLOW_SLOTS: Key = Key::scalar("worker.slowSlots", "64");
+/// Copies that the leader asked for, so that contents are where the placement map wants them.
+pub(super) const WORKER_COPY_SLOTS: Key = Key::scalar("worker.copySlots", "8");
 /// Fetches that came to nothing before and are tried again.
 pub(super) const WORKER_RETRY_SLOTS: Key = Key::scalar("worker.retrySlots", "16");
 pub(super) const WORKER_UNPIN_SLOTS: Key = Key::scalar("worker.unpinSlots", "8");
@@ -115,6 +117,16 @@ pub(super) const WORKER_PATIENCE_SECONDS: Key = Key::scalar("worker.patienceSeco
 pub(super) const WORKER_SWEEP_SECONDS: Key = Key::scalar("worker.sweepSeconds", "5");
 pub(super) const WORKER_STALL_SECONDS: Key = Key::scalar("worker.stallSeconds", "120");
 pub(super) const WORKER_DEADLINE_SECONDS: Key = Key::scalar("worker.deadlineSeconds", "86400");
+/// Between two comparisons of what Kubo holds with what its placements say.
+pub(super) const WORKER_RECONCILE_SECONDS: Key = Key::scalar("worker.reconcileSeconds", "3600");
+/// Between two garbage collections of Kubo.
+pub(super) const WORKER_GC_SECONDS: Key = Key::scalar("worker.gcSeconds", "3600");
+/// Whether nodes that join get their share by themselves.
+pub(super) const REBALANCE_ENABLED: Key = Key::scalar("rebalance.enabled", "true");
+/// Contents that are on the way at once, in the whole fleet.
+pub(super) const REBALANCE_MAX_CONCURRENT_MOVES: Key = Key::scalar("rebalance.maxConcurrentMoves", "1000");
+/// A node that is silent for longer is given up, and what it held is copied from elsewhere.
+pub(super) const REBALANCE_GRACE_SECONDS: Key = Key::scalar("rebalance.graceSeconds", "600");
 /// The most bytes of one uploaded file.
 pub(super) const UPLOADS_MAX_BYTES: Key = Key::scalar("uploads.maxBytes", "4294967296");
 pub(super) const LOG_FORMAT: Key = Key::scalar("log.format", "text");
@@ -125,7 +137,7 @@ pub(super) const SHUTDOWN_GRACE_SECONDS: Key = Key::scalar("shutdown.graceSecond
 pub(super) const PRIVATE_ALLOW_CIDRS: &str = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7";
 
 /// Every key; those of one section stand together.
-pub(super) static ALL: [&Key; 32] = [
+pub(super) static ALL: [&Key; 38] = [
     &LISTEN,
     &METRICS_LISTEN,
     &METRICS_ALLOW_CIDRS,
@@ -148,12 +160,18 @@ pub(super) static ALL: [&Key; 32] = [
     &NETWORK_ALLOW_CIDRS,
     &WORKER_SLOTS,
     &WORKER_SLOW_SLOTS,
+    &WORKER_COPY_SLOTS,
     &WORKER_RETRY_SLOTS,
     &WORKER_UNPIN_SLOTS,
     &WORKER_PATIENCE_SECONDS,
     &WORKER_SWEEP_SECONDS,
     &WORKER_STALL_SECONDS,
     &WORKER_DEADLINE_SECONDS,
+    &WORKER_RECONCILE_SECONDS,
+    &WORKER_GC_SECONDS,
+    &REBALANCE_ENABLED,
+    &REBALANCE_MAX_CONCURRENT_MOVES,
+    &REBALANCE_GRACE_SECONDS,
     &UPLOADS_MAX_BYTES,
     &LOG_FORMAT,
     &LOG_LEVEL,

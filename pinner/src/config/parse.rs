@@ -8,7 +8,7 @@ use reqwest::Url;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::{
-    ConfigError, Log, LogFormat, Metrics, Network, NetworkMode, Replication, Secret, Values, Worker,
+    ConfigError, Log, LogFormat, Metrics, Network, NetworkMode, Rebalance, Replication, Secret, Values, Worker,
     keys::{self, Key},
     layers::{Setting, Settings},
 };
@@ -48,12 +48,24 @@ pub(super) fn values(settings: &Settings) -> Result<Values, ConfigError> {
         worker: Worker {
             slots: read.slots(&keys::WORKER_SLOTS)?,
             slow_slots: read.slots(&keys::WORKER_SLOW_SLOTS)?,
+            copy_slots: read.slots(&keys::WORKER_COPY_SLOTS)?,
             retry_slots: read.slots(&keys::WORKER_RETRY_SLOTS)?,
             unpin_slots: read.slots(&keys::WORKER_UNPIN_SLOTS)?,
             patience: read.seconds(&keys::WORKER_PATIENCE_SECONDS)?,
             sweep: read.seconds(&keys::WORKER_SWEEP_SECONDS)?,
             stall: read.seconds(&keys::WORKER_STALL_SECONDS)?,
             deadline: read.seconds(&keys::WORKER_DEADLINE_SECONDS)?,
+            reconcile: read.seconds(&keys::WORKER_RECONCILE_SECONDS)?,
+            gc: read.seconds(&keys::WORKER_GC_SECONDS)?,
+        },
+        rebalance: Rebalance {
+            enabled: read.parse(&keys::REBALANCE_ENABLED, "true or false", |text| text.parse().ok())?,
+            max_concurrent_moves: read.count(
+                &keys::REBALANCE_MAX_CONCURRENT_MOVES,
+                1..=100_000,
+                "a number from 1 to 100000",
+            )?,
+            grace: read.seconds(&keys::REBALANCE_GRACE_SECONDS)?,
         },
         upload_max: read.count(
             &keys::UPLOADS_MAX_BYTES,

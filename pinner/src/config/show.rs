@@ -45,9 +45,9 @@ fn value(key: &Key, setting: &Setting) -> String {
     }
 }
 
-/// The text as YAML would write it: quoted where it could be taken for something else. Numbers stay numbers.
+/// The text as YAML would write it: quoted where it could be taken for something else. Numbers and truth values stay such.
 fn scalar(text: &str) -> String {
-    if text.parse::<u64>().is_ok() {
+    if text.parse::<u64>().is_ok() || text.parse::<bool>().is_ok() {
         return text.to_owned();
     }
     serde_yaml::to_string(&Value::from(text)).expect("a text can always be written").trim_end().to_owned()

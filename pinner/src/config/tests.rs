@@ -56,6 +56,8 @@ fn file_refusal(name: &str, text: &str) -> String {
     Config::load(&file.args(), []).unwrap_err().to_string().replace(file.path(), "FILE")
 }
 
+const HOUR: Duration = Duration::from_secs(3_600);
+
 #[test]
 fn defaults_are_those_of_the_documented_table() {
     let serve = load(&SERVE).unwrap().for_serve().unwrap();
@@ -76,6 +78,9 @@ fn defaults_are_those_of_the_documented_table() {
     assert_eq!(serve.worker.sweep, Duration::from_secs(5));
     assert_eq!(serve.worker.stall, Duration::from_secs(120));
     assert_eq!(serve.worker.deadline, Duration::from_secs(86_400));
+    assert_eq!((serve.worker.copy_slots, serve.worker.reconcile, serve.worker.gc), (8, HOUR, HOUR));
+    assert_eq!((serve.rebalance.enabled, serve.rebalance.max_concurrent_moves), (true, 1_000));
+    assert_eq!(serve.rebalance.grace, Duration::from_secs(600));
     assert_eq!(serve.log.format, LogFormat::Text);
     assert_eq!(serve.shutdown_grace, Duration::from_secs(20));
 }
@@ -424,12 +429,19 @@ network:
 worker:
   slots: 3 # worker.slots in YAML
   slowSlots: 64 # default
+  copySlots: 8 # default
   retrySlots: 16 # default
   unpinSlots: 8 # default
   patienceSeconds: 10 # default
   sweepSeconds: 5 # default
   stallSeconds: 120 # default
   deadlineSeconds: 86400 # default
+  reconcileSeconds: 3600 # default
+  gcSeconds: 3600 # default
+rebalance:
+  enabled: true # default
+  maxConcurrentMoves: 1000 # default
+  graceSeconds: 600 # default
 uploads:
   maxBytes: 4294967296 # default
 log:

@@ -28,8 +28,19 @@ pub struct NewRow {
     pub copies: Copies,
     /// When it deletes itself.
     pub expires: Option<OffsetDateTime>,
-    /// Nodes, best first; a few more than copies, since some may have been cordoned just now.
+    /// Where it is to be placed.
+    pub choice: Choice,
+}
+
+/// Nodes for a content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// Best first; a few more than copies, since some may have been cordoned just now.
     pub candidates: Vec<Uuid>,
+    /// The first so many are where the content belongs; none when it cannot be put where it belongs.
+    pub homes: Option<i16>,
+    /// By the placement map of this version.
+    pub map_version: i64,
 }
 
 /// What became of one row.
@@ -100,50 +111,56 @@ pub async fn write(connection: &mut PgConnection, rows: &[&NewRow]) -> sqlx::Res
     for (place, at) in (1..).zip(places.values_mut()) {
         *at = place;
     }
-    let width = rows.iter().map(|row| row.candidates.len()).max().unwrap_or(0);
+    let width = rows.iter().map(|row| row.choice.candidates.len()).max().unwrap_or(0);
     // The id of no node fills up.
     let candidates: Vec<Uuid> = rows
         .iter()
-        .flat_map(|row| row.candidates.iter().copied().chain(std::iter::repeat(Uuid::nil())).take(width))
+        .flat_map(|row| row.choice.candidates.iter().copied().chain(std::iter::repeat(Uuid::nil())).take(width))
         .collect();
-    let written = sqlx::query("select * from accept_pins($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)")
-        .bind(places.keys().copied().collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| places[&row.org.uuid()]).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.id.uuid()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.pin.cid.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.pin.cid.key().as_bytes()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.pin.name.as_deref()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.folded()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.origins()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.pin.meta.as_ref().map(Json)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| i16::from(row.copies.min)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| i16::from(row.copies.max)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.expires).collect::<Vec<_>>())
-        .bind(candidates)
-        .bind(i32::try_from(width).unwrap_or(i32::MAX))
-        .fetch_all(connection)
-        .await?;
+    let written =
+        sqlx::query("select * from accept_pins($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)")
+            .bind(places.keys().copied().collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| places[&row.org.uuid()]).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.id.uuid()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.pin.cid.as_str()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.pin.cid.key().as_bytes()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.pin.name.as_deref()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.folded()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.origins()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.pin.meta.as_ref().map(Json)).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| i16::from(row.copies.min)).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| i16::from(row.copies.max)).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.expires).collect::<Vec<_>>())
+            .bind(candidates)
+            .bind(i32::try_from(width).unwrap_or(i32::MAX))
+            .bind(rows.iter().map(|row| row.choice.homes).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.choice.map_version).collect::<Vec<_>>())
+            .fetch_all(connection)
+            .await?;
     read(&written, rows.len())
 }
 
 /// Replaces the org's pin `old` by `row`, all in the caller's transaction. No verdict when there is no such pin.
 pub async fn replace(tx: &mut TenantTx, old: PinId, row: &NewRow) -> sqlx::Result<Written> {
-    let written = sqlx::query("select * from replace_pin($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)")
-        .bind(row.org.uuid())
-        .bind(old.uuid())
-        .bind(row.id.uuid())
-        .bind(row.pin.cid.as_str())
-        .bind(row.pin.cid.key().as_bytes())
-        .bind(&row.pin.name)
-        .bind(row.folded())
-        .bind(row.origins())
-        .bind(row.pin.meta.as_ref().map(Json))
-        .bind(i16::from(row.copies.min))
-        .bind(i16::from(row.copies.max))
-        .bind(row.expires)
-        .bind(&row.candidates)
-        .fetch_all(&mut **tx)
-        .await?;
+    let written =
+        sqlx::query("select * from replace_pin($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)")
+            .bind(row.org.uuid())
+            .bind(old.uuid())
+            .bind(row.id.uuid())
+            .bind(row.pin.cid.as_str())
+            .bind(row.pin.cid.key().as_bytes())
+            .bind(&row.pin.name)
+            .bind(row.folded())
+            .bind(row.origins())
+            .bind(row.pin.meta.as_ref().map(Json))
+            .bind(i16::from(row.copies.min))
+            .bind(i16::from(row.copies.max))
+            .bind(row.expires)
+            .bind(&row.choice.candidates)
+            .bind(row.choice.homes)
+            .bind(row.choice.map_version)
+            .fetch_all(&mut **tx)
+            .await?;
     read(&written, usize::from(!written.is_empty()))
 }
 

@@ -1,8 +1,12 @@
 //! The fleet's nodes: registration, heartbeat, what was asked of them.
 
 use super::WorkerTx;
-use pinner_core::id::NodeId;
+use pinner_core::{
+    id::NodeId,
+    members::{Member, Scheduling},
+};
 use sqlx::{FromRow, PgConnection};
+use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -37,6 +41,12 @@ pub struct NodeRow {
     pub seen: OffsetDateTime,
     /// Whether that is recent enough to be given work.
     pub live: bool,
+    /// For how many seconds nothing was heard of it.
+    pub silent_seconds: f64,
+    /// The placement map that its pinner places by.
+    pub map_version: i64,
+    /// The offices of the fleet that it holds.
+    pub roles: Vec<String>,
 }
 
 /// What a pinner says of itself.
@@ -50,6 +60,29 @@ pub struct Heartbeat {
     pub kubo_ready: bool,
     /// The highest turn that it has claimed in the order of turns since it started.
     pub turn: i64,
+    /// The placement map that it places by.
+    pub map_version: i64,
+    /// The offices of the fleet that it holds.
+    pub roles: Vec<&'static str>,
+}
+
+impl NodeRow {
+    /// What was asked of it.
+    pub fn asked(&self) -> Scheduling {
+        // The table's check knows the same words.
+        self.scheduling.parse().unwrap_or(Scheduling::Cordoned)
+    }
+
+    /// The node as the planner sees it, by somebody who has listened for `listened`.
+    pub fn member(&self, listened: Duration) -> Member {
+        Member {
+            id: NodeId::from_uuid(self.id),
+            zone: self.zone.clone(),
+            capacity: self.capacity.unsigned_abs(),
+            scheduling: self.asked(),
+            silent_for: Duration::try_from_secs_f64(self.silent_seconds).unwrap_or(Duration::MAX).min(listened),
+        }
+    }
 }
 
 /// How many placements a node has in each status.
@@ -69,8 +102,16 @@ pub struct PlacementCounts {
     pub bytes: i64,
 }
 
+impl PlacementCounts {
+    /// All placements that name the node.
+    pub fn total(&self) -> i64 {
+        self.queued + self.pinning + self.pinned + self.failed + self.unpinning
+    }
+}
+
 const COLUMNS: &str = "id, name, zone, scheduling, request_token, reason, scheduling_since, drain_total, peer_id, \
-    addresses, kubo_ready, capacity, seen, seen > now() - presence_ttl() as live";
+    addresses, kubo_ready, capacity, seen, seen > now() - presence_ttl() as live,
+    extract(epoch from greatest(now() - seen, '0'))::double precision as silent_seconds, map_version, roles";
 
 /// Gives the node of that name its id, and takes note of its zone. `id` is used when the name is new.
 pub async fn register(tx: &mut WorkerTx, id: NodeId, name: &str, zone: &str) -> sqlx::Result<NodeId> {
@@ -93,7 +134,7 @@ pub async fn heartbeat(tx: &mut WorkerTx, node: NodeId, beat: &Heartbeat) -> sql
         "update nodes
          set seen = now(), kubo_ready = $2, peer_id = coalesce($3, peer_id),
              addresses = case when cardinality($4::text[]) > 0 then $4 else addresses end,
-             turn = greatest(turn, $5)
+             turn = greatest(turn, $5), map_version = $6, roles = $7
          where id = $1",
     )
     .bind(node.uuid())
@@ -101,31 +142,27 @@ pub async fn heartbeat(tx: &mut WorkerTx, node: NodeId, beat: &Heartbeat) -> sql
     .bind(&beat.peer_id)
     .bind(&beat.addresses)
     .bind(beat.turn)
+    .bind(beat.map_version)
+    .bind(&beat.roles)
     .execute(&mut **tx)
     .await
     .map(|_| ())
 }
 
-/// Says that the node is going: it takes no new placements until it is seen again.
+/// Says that the node is going: it takes no new placements until it is seen again. Its grace begins.
 pub async fn leave(tx: &mut WorkerTx, node: NodeId) -> sqlx::Result<()> {
-    sqlx::query("update nodes set seen = 'epoch', kubo_ready = false where id = $1")
-        .bind(node.uuid())
-        .execute(&mut **tx)
-        .await
-        .map(|_| ())
+    sqlx::query(
+        "update nodes set seen = least(seen, now() - presence_ttl()), kubo_ready = false, roles = '{}' where id = $1",
+    )
+    .bind(node.uuid())
+    .execute(&mut **tx)
+    .await
+    .map(|_| ())
 }
 
 /// Every node, by name.
 pub async fn fleet(tx: &mut WorkerTx) -> sqlx::Result<Vec<NodeRow>> {
     sqlx::query_as(sqlx::AssertSqlSafe(format!("select {COLUMNS} from nodes order by name"))).fetch_all(&mut **tx).await
-}
-
-/// One node by name.
-pub async fn find(tx: &mut WorkerTx, name: &str) -> sqlx::Result<Option<NodeRow>> {
-    sqlx::query_as(sqlx::AssertSqlSafe(format!("select {COLUMNS} from nodes where name = $1")))
-        .bind(name)
-        .fetch_optional(&mut **tx)
-        .await
 }
 
 /// Asks for a scheduling. Asking for what is already asked for by the same request changes nothing.
@@ -137,6 +174,8 @@ pub async fn schedule(
     request_token: Option<&str>,
     reason: Option<&str>,
 ) -> sqlx::Result<bool> {
+    // Whoever places by what was before has committed when we do.
+    sqlx::query("select pg_advisory_xact_lock(fleet_lock())").execute(&mut **tx).await?;
     sqlx::query(
         "update nodes n
          set scheduling = $2, request_token = $3, reason = $4,

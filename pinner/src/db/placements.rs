@@ -3,9 +3,9 @@
 //! What is told of jobs is told of many in one statement, so that a busy node writes as rarely as an idle one. Each
 //! statement commits by itself.
 
-use super::Database;
+use super::{Database, interval};
 use pinner_core::{attempt::Reason, content::ContentKey, id::NodeId, lane::Room};
-use sqlx::{FromRow, Postgres, postgres::types::PgInterval};
+use sqlx::{FromRow, Postgres};
 use std::{collections::HashSet, time::Duration};
 use uuid::Uuid;
 
@@ -33,6 +33,8 @@ pub struct Job {
 pub enum Lane {
     /// A first attempt.
     Fresh,
+    /// A copy that the leader asked for.
+    Copy,
     /// Another attempt.
     Retry,
     /// To be let go rather than held.
@@ -68,11 +70,6 @@ pub struct Wake {
     pub generation: i64,
 }
 
-fn interval(duration: Duration) -> PgInterval {
-    // Whole microseconds; nobody leases for 292,000 years.
-    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
-}
-
 fn content(bytes: &[u8]) -> sqlx::Result<ContentKey> {
     ContentKey::from_bytes(bytes).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
@@ -92,10 +89,11 @@ pub async fn claim(db: &Database, node: NodeId, room: Room, lease: Duration) -> 
         origins: Vec<String>,
     }
     let count = |slots: usize| i32::try_from(slots).unwrap_or(i32::MAX);
-    let claimed: Vec<Claimed> = sqlx::query_as("select * from claim($1, $2, $3, $4, $5, $6)")
+    let claimed: Vec<Claimed> = sqlx::query_as("select * from claim($1, $2, $3, $4, $5, $6, $7)")
         .bind(node.uuid())
         .bind(count(room.oldest))
         .bind(count(room.newest))
+        .bind(count(room.copies))
         .bind(count(room.retries))
         .bind(count(room.unpins))
         .bind(interval(lease))
@@ -107,6 +105,7 @@ pub async fn claim(db: &Database, node: NodeId, room: Room, lease: Duration) -> 
             Ok(Job {
                 ticket: Ticket { content: content(&row.content)?, job: row.job, generation: row.generation },
                 lane: match row.lane.as_str() {
+                    "copy" => Lane::Copy,
                     "retry" => Lane::Retry,
                     "unpin" => Lane::Unpin,
                     _ => Lane::Fresh,
@@ -279,44 +278,69 @@ pub async fn finish_unpins(db: &Database, node: NodeId, unpinned: &[Ticket]) -> 
     jobs(call("select job, generation from finish_unpins($1, $2, $3, $4)", node, unpinned.iter().collect()), db).await
 }
 
-/// Whether nobody wants the content any more. Asked right before Kubo is told to let it go.
-pub async fn may_unpin(db: &Database, node: NodeId, ticket: &Ticket) -> sqlx::Result<bool> {
-    sqlx::query_scalar("select may_unpin($1, $2, $3)")
+/// What the database says to an unpin right before Kubo is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MayUnpin {
+    /// No pin holds the content, or enough other nodes do.
+    Yes,
+    /// The job is another one by now.
+    Superseded,
+    /// Too few others hold the content.
+    Needed,
+}
+
+/// Whether the content is to be let go still. Asked right before Kubo is told.
+pub async fn may_unpin(db: &Database, node: NodeId, ticket: &Ticket) -> sqlx::Result<MayUnpin> {
+    let answer: String = sqlx::query_scalar("select may_unpin($1, $2, $3)")
         .bind(node.uuid())
         .bind(ticket.content.as_bytes())
         .bind(ticket.generation)
         .fetch_one(&db.worker)
-        .await
+        .await?;
+    Ok(match answer.as_str() {
+        "yes" => MayUnpin::Yes,
+        "needed" => MayUnpin::Needed,
+        _ => MayUnpin::Superseded,
+    })
 }
 
-/// A content on fewer nodes than wanted.
-#[derive(Debug, Clone)]
-pub struct Short {
-    /// The content.
-    pub content: ContentKey,
-    /// On how many nodes it should be.
-    pub copies: usize,
+fn bytes(contents: &[ContentKey]) -> Vec<&[u8]> {
+    contents.iter().map(ContentKey::as_bytes).collect()
 }
 
-/// Up to `max` contents that found too few nodes when they were accepted: in the order of their keys, from behind
-/// `after` on, or from the first.
-pub async fn short_of_copies(db: &Database, after: Option<&ContentKey>, max: i32) -> sqlx::Result<Vec<Short>> {
-    let rows: Vec<(Vec<u8>, i32)> = sqlx::query_as("select content, copies from short_of_copies($1, $2)")
-        .bind(after.map_or(&[][..], ContentKey::as_bytes))
-        .bind(max)
+/// Those of these contents that `node` need not hold: it has no placement of them, and either no pin holds them or enough
+/// other nodes do.
+pub async fn surplus(db: &Database, node: NodeId, contents: &[ContentKey]) -> sqlx::Result<Vec<ContentKey>> {
+    if contents.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<Vec<u8>> = sqlx::query_scalar("select surplus($1, $2)")
+        .bind(node.uuid())
+        .bind(bytes(contents))
         .fetch_all(&db.worker)
         .await?;
-    rows.into_iter()
-        .map(|(bytes, copies)| Ok(Short { content: content(&bytes)?, copies: copies.unsigned_abs() as usize }))
-        .collect()
+    keys.iter().map(|key| content(key)).collect()
 }
 
-/// Adds placements from `candidates` until there are enough.
-pub async fn add_copies(db: &Database, short: &Short, candidates: &[Uuid]) -> sqlx::Result<Vec<Wake>> {
-    sqlx::query_as("select job, node_id, generation from add_copies($1, $2, $3)")
-        .bind(short.content.as_bytes())
-        .bind(i32::try_from(short.copies).unwrap_or(i32::MAX))
-        .bind(candidates)
-        .fetch_all(&db.worker)
-        .await
+/// Up to `max` contents that are pinned on `node`, in the order of their keys from behind `after` on.
+pub async fn pinned(
+    db: &Database,
+    node: NodeId,
+    after: Option<&ContentKey>,
+    max: usize,
+) -> sqlx::Result<Vec<ContentKey>> {
+    let keys: Vec<Vec<u8>> = sqlx::query_scalar(
+        "select content from placements where node_id = $1 and status = 'pinned' and content > $2 order by content limit $3",
+    )
+    .bind(node.uuid())
+    .bind(after.map_or(&[][..], ContentKey::as_bytes))
+    .bind(i64::try_from(max).unwrap_or(i64::MAX))
+    .fetch_all(&db.worker)
+    .await?;
+    keys.iter().map(|key| content(key)).collect()
+}
+
+/// `node` was found not to hold these contents: it fetches them again. Gives how many were thought to be pinned.
+pub async fn lose(db: &Database, node: NodeId, contents: &[ContentKey]) -> sqlx::Result<i64> {
+    sqlx::query_scalar("select lose_pins($1, $2)").bind(node.uuid()).bind(bytes(contents)).fetch_one(&db.worker).await
 }

@@ -15,9 +15,10 @@ use super::{
 use crate::config::{Config, ConfigArgs, ServeConfig};
 
 /// Keys that the user of `anchorage dev` may set; all others are decided here.
-const TUNING: [&str; 5] = [
+const TUNING: [&str; 6] = [
     "ANCHORAGE_DATABASE_POOL_SIZE",
     "ANCHORAGE_LOG_",
+    "ANCHORAGE_REBALANCE_",
     "ANCHORAGE_REPLICATION_",
     "ANCHORAGE_SHUTDOWN_",
     "ANCHORAGE_WORKER_",

@@ -32,6 +32,12 @@ pub enum ApiError {
     /// The org would hold more than it may.
     #[error("{0}")]
     OverLimit(String),
+    /// What was decided on is another by now.
+    #[error("{0}")]
+    StalePlan(String),
+    /// It waits for the end of a pause.
+    #[error("{0}")]
+    Maintenance(String),
     /// A file of too many bytes.
     #[error("{0}")]
     Oversized(String),
@@ -73,6 +79,8 @@ impl ApiError {
             Self::NotFound(_) => "NOT_FOUND",
             Self::MethodNotAllowed(_) => "METHOD_NOT_ALLOWED",
             Self::OverLimit(_) => "INSUFFICIENT_FUNDS",
+            Self::StalePlan(_) => "STALE_PLAN",
+            Self::Maintenance(_) => "MAINTENANCE",
             Self::Oversized(_) | Self::TooLarge => "PAYLOAD_TOO_LARGE",
             Self::FilterTooBroad => "FILTER_TOO_BROAD",
             Self::TooSlow => "REQUEST_TIMEOUT",
@@ -148,7 +156,7 @@ impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::Invalid(_) | Self::BadRequest(_) | Self::FilterTooBroad => StatusCode::BAD_REQUEST,
-            Self::OverLimit(_) => StatusCode::CONFLICT,
+            Self::OverLimit(_) | Self::StalePlan(_) | Self::Maintenance(_) => StatusCode::CONFLICT,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,

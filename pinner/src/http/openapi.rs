@@ -23,6 +23,8 @@ use utoipa::{
         api::deletion::delete, api::export::export, api::import::import, api::uploads::upload,
         admin::nodes::list, admin::nodes::read, admin::nodes::schedule,
         admin::nodes::cordon, admin::nodes::uncordon, admin::nodes::drain,
+        admin::maintenance::read, admin::maintenance::begin, admin::maintenance::end_now,
+        admin::rebalance::read, admin::rebalance::apply, admin::presences::list,
         admin::orgs::list, admin::orgs::create, admin::orgs::limit, admin::tokens::mint,
         health::livez, health::readyz, document,
     ),

@@ -20,6 +20,8 @@ pub struct Slots {
     pub fresh: usize,
     /// For new placements that take longer than a moment.
     pub slow: usize,
+    /// For copies that the leader asked for.
+    pub copies: usize,
     /// For placements that were tried before.
     pub retries: usize,
     /// For placements that are let go.
@@ -33,6 +35,7 @@ pub(super) struct Lanes {
     places_ahead: usize,
     fresh: Arc<Semaphore>,
     slow: Arc<Semaphore>,
+    copies: Arc<Semaphore>,
     retries: Arc<Semaphore>,
     unpins: Arc<Semaphore>,
     freed: Arc<Notify>,
@@ -59,6 +62,7 @@ impl Lanes {
             places_ahead: slots.fresh,
             fresh: of(slots.fresh),
             slow: of(slots.slow),
+            copies: of(slots.copies),
             retries: of(slots.retries),
             unpins: of(slots.unpins),
             freed: Arc::default(),
@@ -76,7 +80,12 @@ impl Lanes {
         } else {
             0
         };
-        Room::new(taken, fresh, free(&self.retries), free(&self.unpins))
+        Room {
+            copies: free(&self.copies),
+            retries: free(&self.retries),
+            unpins: free(&self.unpins),
+            ..Room::fresh(taken, fresh)
+        }
     }
 
     /// New placements that wait for a slot.
@@ -99,6 +108,7 @@ impl Lanes {
     pub(super) fn take(self: &Arc<Self>, lane: Lane) -> Slot {
         let slots = match lane {
             Lane::Fresh => &self.ahead,
+            Lane::Copy => &self.copies,
             Lane::Retry => &self.retries,
             Lane::Unpin => &self.unpins,
         };
@@ -108,6 +118,11 @@ impl Lanes {
             lane,
             place: Mutex::new(Place { begun: false, slow: false, permit: Some(permit) }),
         }
+    }
+
+    /// Has the worker look once more: there is work that nobody else tells it of.
+    pub(super) fn look(&self) {
+        self.freed.notify_one();
     }
 
     /// Waits until a slot was freed that nobody has looked after yet. Can be cancelled.
@@ -150,7 +165,7 @@ impl Slot {
             Lane::Fresh if !slow => age >= patience,
             Lane::Fresh => age >= attempt::TURN && self.lanes.slow.available_permits() == 0,
             Lane::Retry => age >= attempt::TURN && self.lanes.retries.available_permits() == 0,
-            Lane::Unpin => false,
+            Lane::Copy | Lane::Unpin => false,
         }
     }
 
@@ -176,7 +191,7 @@ mod tests {
     use super::*;
 
     fn lanes() -> Arc<Lanes> {
-        Arc::new(Lanes::new(Slots { fresh: 1, slow: 1, retries: 1, unpins: 1 }))
+        Arc::new(Lanes::new(Slots { fresh: 1, slow: 1, copies: 1, retries: 1, unpins: 1 }))
     }
 
     #[tokio::test(start_paused = true)]
@@ -184,7 +199,7 @@ mod tests {
         let lanes = lanes();
         let patience = Duration::from_secs(10);
         let first = lanes.take(Lane::Fresh);
-        assert_eq!(lanes.room(0, 9), Room { oldest: 0, newest: 0, retries: 1, unpins: 1 });
+        assert_eq!(lanes.room(0, 9), Room { copies: 1, retries: 1, unpins: 1, ..Room::default() });
         first.begin().await;
         assert_eq!(lanes.room(0, 9).oldest, 1, "to wait for the slot");
         let second = lanes.take(Lane::Fresh);
@@ -205,7 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn new_placements_are_claimed_some_at_a_time() {
-        let lanes = Arc::new(Lanes::new(Slots { fresh: 4, slow: 1, retries: 1, unpins: 1 }));
+        let lanes = Arc::new(Lanes::new(Slots { fresh: 4, slow: 1, copies: 1, retries: 1, unpins: 1 }));
         let fresh = || {
             let room = lanes.room(0, 9);
             room.oldest + room.newest
@@ -228,7 +243,7 @@ mod tests {
     #[tokio::test]
     async fn lanes_do_not_take_from_each_other() {
         let lanes = lanes();
-        let _slots = [lanes.take(Lane::Retry), lanes.take(Lane::Unpin)];
-        assert_eq!(lanes.room(3, 9), Room { oldest: 0, newest: 1, retries: 0, unpins: 0 });
+        let _slots = [lanes.take(Lane::Copy), lanes.take(Lane::Retry), lanes.take(Lane::Unpin)];
+        assert_eq!(lanes.room(3, 9), Room { newest: 1, ..Room::default() });
     }
 }

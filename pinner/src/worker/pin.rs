@@ -46,6 +46,7 @@ pub(super) async fn run(running: &Running, slot: Slot, reported: Reported, job: 
     let began = Instant::now();
     let end = tokio::select! {
         end = attempt(running, &slot, job, &reported) => end,
+        () = asked_for_room(running) => End::Released(Duration::ZERO),
         () = slot.make_room() => unreachable!("it never ends"),
         () = reported.superseded() => End::Superseded,
         () = running.stop.cancelled() => End::Released(Duration::ZERO),
@@ -56,8 +57,17 @@ pub(super) async fn run(running: &Running, slot: Slot, reported: Reported, job: 
     record(running, &job, end).await
 }
 
+/// Ends when garbage is to be collected and this has to make room.
+async fn asked_for_room(running: &Running) {
+    let mut make_room = running.make_room.subscribe();
+    if make_room.wait_for(|asked| *asked).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 async fn attempt(running: &Running, slot: &Slot, job: &Job, reported: &Reported) -> End {
     let worker = &running.worker;
+    let _pinning = worker.gates.pins.read().await;
     if job.unpin_begun
         && let Err(error) = wait_for_unpin(worker, job).await
     {

@@ -1,13 +1,17 @@
-//! Letting go of a content that no pin of any org holds any more.
+//! Letting go of a content that no pin of any org holds any more, or that enough other nodes hold.
 
 use super::{
     KUBO_AWAY, Running,
     results::{Ended, Outcome},
 };
 use crate::{
-    db::placements::{self, Job},
+    db::placements::{self, Job, MayUnpin},
     kubo::KuboError,
 };
+use std::{sync::atomic::Ordering, time::Duration};
+
+/// How long to leave a content alone that too few others hold.
+const NEEDED: Duration = Duration::from_secs(2);
 
 /// Unpins a content, unless it is wanted again. What Kubo refuses is tried again when its lease has run out; until then
 /// the lease is renewed, however long Kubo takes, so that no second slot is given to it.
@@ -24,8 +28,15 @@ pub(super) async fn run(running: &Running, job: &Job) {
 /// still there, since garbage collection is ours alone.
 async fn attempt(running: &Running, job: &Job) -> anyhow::Result<Outcome> {
     let worker = &running.worker;
-    if !placements::may_unpin(&worker.db, worker.node, &job.ticket).await? {
-        return Ok(Outcome::Superseded);
+    let _unpinning = worker.gates.pins.read().await;
+    match placements::may_unpin(&worker.db, worker.node, &job.ticket).await? {
+        MayUnpin::Yes => {}
+        MayUnpin::Superseded => return Ok(Outcome::Superseded),
+        // There is nothing to let go where nothing is held. Else others that held it are gone: the leader looks into it.
+        MayUnpin::Needed if worker.kubo.is_pinned(&job.ticket.content).await? => {
+            return Ok(running.results.tell(job.ticket.clone(), Ended::Released(NEEDED)).await);
+        }
+        MayUnpin::Needed => {}
     }
     let ended = match worker.kubo.unpin(&job.ticket.content).await {
         Ok(()) => Ended::Unpinned,
@@ -36,6 +47,7 @@ async fn attempt(running: &Running, job: &Job) -> anyhow::Result<Outcome> {
         }
         Err(error) => return Err(error.into()),
     };
+    running.has_garbage.store(true, Ordering::Relaxed);
     let unpinned = matches!(ended, Ended::Unpinned);
     let outcome = running.results.tell(job.ticket.clone(), ended).await;
     if unpinned && outcome == Outcome::Done {

@@ -58,8 +58,14 @@ pub(crate) struct Dev {
 impl Dev {
     /// Starts one and waits for its line.
     pub(crate) fn start(nodes: u8, state: &Path) -> Self {
-        let mut child =
-            command(nodes, "127.0.0.1:0", state).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::start_with(nodes, state, &[])
+    }
+
+    /// The same with variables for its pinners.
+    pub(crate) fn start_with(nodes: u8, state: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut command = command(nodes, "127.0.0.1:0", state);
+        command.envs(variables.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         out.read_line(&mut line).unwrap();

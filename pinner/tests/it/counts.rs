@@ -32,7 +32,7 @@ fn new_row(org: OrgId, content: u8, name: Option<&str>) -> batch::NewRow {
         pin: NewPin::parse(raw).unwrap(),
         copies: Copies { min: 1, max: 1 },
         expires: None,
-        candidates: vec![],
+        choice: batch::Choice::default(),
     }
 }
 

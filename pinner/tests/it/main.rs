@@ -17,6 +17,7 @@ mod hangups;
 mod histories;
 mod kubo_faults;
 mod lanes;
+mod leading;
 mod life_of_a_pin;
 mod limits;
 mod members;

@@ -40,7 +40,7 @@ async fn a_pin_is_on_both_kubos_long_before_any_sweep_and_so_is_its_end() {
     }
     let org = pinners[0].org("acme").await;
     for pinner in &pinners {
-        // What it sees of the fleet is a beat old: a pin accepted before is one copy short until the sweep.
+        // What it sees of the fleet is a beat old: a pin accepted before is one copy short until the leader looks.
         let org = org.at(&pinner.url);
         until("it places on both nodes", SOON, async || {
             let accepted = org.post("/pins", &json!({"cid": cids::fresh()})).await.expect(202);
@@ -87,11 +87,15 @@ async fn when_a_pinner_leaves_in_order_the_others_go_on_and_it_is_welcome_back()
     .await;
     let org = stays.org("acme").await;
     for _ in 0..10 {
-        org.pin(&cids::fresh()).await;
+        let pin = org.pin(&cids::fresh()).await;
+        until("it is pinned", SOON, async || (org.status(&pin).await == "pinned").then_some(())).await;
     }
-    truth::wait_for_rest(&admin, SOON).await;
     kubos[0].look(|record| assert_eq!(record.pinned.len(), 10, "nothing goes to who has left"));
     let _back = second.start().await;
+    // What it stood in for goes to where it belongs.
+    truth::wait_for_rest(&admin, SOON).await;
+    let held = kubos.each_ref().map(|kubo| kubo.look(|record| record.pinned.len()));
+    assert!(held[0] + held[1] == 10 && held[1] > 0, "{held:?}");
     let after = wait_for_nodes(&stays, 2).await;
     let ids = |nodes: &[Value]| nodes.iter().map(|node| node["id"].to_string()).collect::<Vec<_>>();
     assert_eq!(ids(&before), ids(&after), "under the same identity");

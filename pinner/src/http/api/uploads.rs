@@ -91,10 +91,19 @@ pub async fn upload(
     if let Some(bytes) = declared.filter(|_| !is_form(&request)) {
         bounds.clone().take(bytes)?;
     }
+    // Until the upload is noted nothing else spares its blocks from garbage collection.
+    let spared = Arc::clone(&service.gates.uploads).read_owned().await;
     let cid = store(&service, &request, payload, wish.root.clone(), &mut bounds).await?;
     let pin = new_pin(&wish, &cid)?;
     let work = Arc::clone(&service);
-    let status = detached(&service, async move { accept::create(&work, uploader.org, &pin).await }).await?;
+    let status = detached(&service, async move {
+        let _spared = spared;
+        let mut tx = work.db.platform().await?;
+        db::fleet::note_upload(&mut tx, work.ready()?.node, pin.cid.key()).await?;
+        tx.commit().await?;
+        accept::create(&work, uploader.org, &pin).await
+    })
+    .await?;
     Ok(HttpResponse::Accepted().json(status))
 }
 

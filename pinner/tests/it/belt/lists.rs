@@ -9,6 +9,11 @@ pub(super) type Known = (&'static str, &'static str);
 /// Tables that are no tenant's.
 pub(super) const WITHOUT_ROW_SECURITY: &[Known] = &[
     ("nodes", "the fleet: placement and delegates need it in every request"),
+    ("uploads", "blocks that garbage collection spares; names no org"),
+    ("fleet", "what is true of the fleet as a whole; names no org"),
+    ("leaders", "who leads the fleet"),
+    ("placement_maps", "which nodes a partition belongs on"),
+    ("changed_partitions", "what the leader has yet to look at"),
     ("signing_keys", "names of keys, never a key"),
     ("_sqlx_migrations", "which migrations were applied"),
 ];
@@ -26,43 +31,59 @@ pub(super) const ACROSS_ORGS: &[Known] = &[
 ];
 
 const WORK: &str = "a pinner's own work, on jobs that name no org";
+const LEAD: &str = "leading the fleet, which names no org";
 const INNER: &str = "called by other functions and triggers only";
 const ADMIN: &str = "administration reaches across orgs; the API decides who may";
 const GUARDED: &str = "does nothing but for the org of the transaction";
 
 /// Functions that run with the owner's rights, with who may call each.
 pub(super) const DEFINERS: &[Known] = &[
-    ("add_copies for anchorage_worker", WORK),
     ("admin_create_org for anchorage_api", ADMIN),
     ("admin_record_token for anchorage_api", ADMIN),
     ("admin_set_limits for anchorage_api", ADMIN),
     ("admin_usage for anchorage_api", ADMIN),
     ("admit for anchorage_api", GUARDED),
+    ("arrange_contents for anchorage_worker", LEAD),
+    ("begin_gc for anchorage_worker", WORK),
     ("charge for nobody", INNER),
     ("claim for anchorage_worker", WORK),
+    ("commit_map for anchorage_worker", LEAD),
     ("count_pins for nobody", INNER),
+    ("end_gc for anchorage_worker", WORK),
+    ("end_overdue_pause for anchorage_worker", LEAD),
     ("expire_leases for anchorage_worker", WORK),
     ("expire_pins for anchorage_worker", WORK),
     ("fail_overdue for anchorage_worker", WORK),
     ("fail_pins for anchorage_worker", WORK),
-    ("fill_copies for nobody", INNER),
+    ("fence for anchorage_worker", LEAD),
     ("finish_pins for anchorage_worker", WORK),
     ("finish_unpins for anchorage_worker", WORK),
     ("fold_counts for anchorage_worker", "adds up what is counted; shows nothing of it"),
+    ("forget_unpins for anchorage_worker", LEAD),
     ("hand_back for anchorage_worker", WORK),
+    ("has_uploads for anchorage_worker", WORK),
     ("held_jobs for anchorage_worker", WORK),
     ("keep_until for anchorage_api", "about what the transaction itself has dropped"),
     ("lock_contents for anchorage_api", GUARDED),
     ("lock_jobs for nobody", INNER),
+    ("look_at for anchorage_worker", LEAD),
+    ("lose_pins for anchorage_worker", WORK),
     ("may_unpin for anchorage_worker", WORK),
     ("note_bytes for nobody", INNER),
+    ("note_changed for anchorage_worker", LEAD),
+    ("note_failed_copies for nobody", INNER),
+    ("note_upload for anchorage_api", "spares a content from garbage collection; shows nothing"),
+    ("pause_fleet for anchorage_worker", LEAD),
     ("pin_progress for anchorage_api", GUARDED),
     ("place_pins for anchorage_api", GUARDED),
     ("release_jobs for anchorage_worker", WORK),
     ("release_kept for anchorage_worker", WORK),
     ("report_progress for anchorage_worker", WORK),
+    ("requeue_lost for anchorage_worker", LEAD),
+    ("resume_fleet for anchorage_worker", LEAD),
     ("settle for nobody", INNER),
-    ("short_of_copies for anchorage_worker", WORK),
+    ("surplus for anchorage_worker", WORK),
+    ("take_office for anchorage_worker", LEAD),
     ("unpin_jobs for anchorage_api", GUARDED),
     ("usage_of for anchorage_api", GUARDED),
 ];
@@ -114,6 +135,12 @@ pub(super) const GRANTS: &[Known] = &[
     ("anchorage_worker INSERT on nodes", "a pinner registers itself"),
     ("anchorage_worker SELECT on nodes", "the fleet"),
     ("anchorage_worker UPDATE on nodes", "its sign of life, and what it was asked for"),
+    ("anchorage_api SELECT on fleet", "placement"),
+    ("anchorage_metrics SELECT on fleet", "counts"),
+    ("anchorage_worker SELECT on fleet", "the fleet"),
+    ("anchorage_worker SELECT on leaders", "the fleet"),
+    ("anchorage_worker SELECT on placement_maps", "the fleet"),
+    ("anchorage_worker SELECT on changed_partitions", "the fleet"),
     ("anchorage_worker SELECT on contents", "its own work"),
     ("anchorage_worker SELECT on placements", "its own work"),
 ];

@@ -75,6 +75,15 @@ async fn seed() -> Seeded {
     let mut superuser = PgConnection::connect(&database.url("postgres")).await.unwrap();
     // What counts has rows of both kinds: folded ones by this, others by `fill`.
     sqlx::query("select fold_counts(1000)").execute(&mut superuser).await.unwrap();
+    // What the leader is soon done with, and what is there only until a node has fetched it.
+    sqlx::raw_sql(
+        "insert into changed_partitions values (7);
+         insert into placement_maps (version, map, planned_for) values (1000, '', '');
+         insert into uploads (content, node_id) select key, id from contents cross join nodes limit 1",
+    )
+    .execute(&mut superuser)
+    .await
+    .unwrap();
     let mut ids = Vec::new();
     for name in ["org-a", "org-b"] {
         let id: Uuid = sqlx::query_scalar("select id from orgs where name = $1")

@@ -57,9 +57,9 @@ pub(crate) async fn check(admin: &PgPool) {
 }
 
 /// Waits until there is nothing left to do: everything held is pinned on as many nodes as it should be, nothing else is
-/// left. A pin that was accepted before its pinner knew of the other nodes gets its further copies at a sweep.
+/// left. A pin that was accepted before its pinner knew of the other nodes gets its further copies from the leader.
 pub(crate) async fn wait_for_rest(admin: &PgPool, within: Duration) {
-    let open = "select (select count(*) from placements where status <> 'pinned') + (select count(*) from contents where short)";
+    let open = "select (select count(*) from placements where status <> 'pinned') + (select count(*) from contents where astray)";
     until("every placement is there and pinned", within, async || {
         let open: i64 = sqlx::query_scalar(open).fetch_one(admin).await.expect("a well-formed query");
         (open == 0).then_some(())

@@ -1,0 +1,162 @@
+//! Leading the fleet: four offices that one pinner at a time holds.
+//!
+//! An office is taken in two steps. The lease in NATS ([`lease`]) says who should; the epoch that the winner then mints in
+//! Postgres says who does: every transaction of an office checks it (HAZARDS 6, 7). Two pinners may both believe to hold a
+//! lease; what one of them commits after the other has minted is refused. Without NATS nobody leads: pins are accepted and
+//! worked off, and nothing moves.
+//!
+//! - [`scheduler`] plans maps and, with [`mover`], brings contents to where the map wants them.
+//! - [`rebalance`] shows what a plan moves, and applies it by hand.
+//! - [`sweeper`], [`watchdog`] and [`pruner`] look after what is left over.
+
+mod lease;
+mod mover;
+mod pruner;
+pub mod rebalance;
+pub mod scheduler;
+mod sweeper;
+mod watchdog;
+
+use crate::{
+    db::{
+        Database,
+        lead::{self, LeadError, Office, Role},
+    },
+    metrics::Metrics,
+    nats::Nats,
+    wake::Waker,
+};
+use futures::{FutureExt, future::BoxFuture};
+use lease::{Lease, Lessor};
+use pinner_core::id::NodeId;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Time between two tries to get an office that somebody else has.
+const RETRY: Duration = Duration::from_millis(1_500);
+
+/// What an office needs.
+#[derive(Clone)]
+pub struct Leader {
+    /// The database.
+    pub db: Database,
+    /// Where leases are kept.
+    pub nats: Nats,
+    /// Which fleet this is.
+    pub fleet: Uuid,
+    /// Which node we are.
+    pub node: NodeId,
+    /// Where to announce jobs that an office made.
+    pub waker: Waker,
+    /// Who leads, and what it did.
+    pub metrics: Arc<Metrics>,
+    /// The offices that this pinner holds.
+    pub offices: Offices,
+    /// What the scheduler goes by.
+    pub settings: scheduler::Settings,
+}
+
+/// The offices that a pinner holds, for its pulse to tell.
+#[derive(Clone, Default)]
+pub struct Offices {
+    held: Arc<Mutex<BTreeSet<Role>>>,
+}
+
+impl Offices {
+    /// Their names.
+    pub fn held(&self) -> Vec<&'static str> {
+        self.held.lock().expect("nobody panics while holding this lock").iter().map(|role| role.as_str()).collect()
+    }
+
+    fn set(&self, role: Role, is_held: bool) {
+        let mut held = self.held.lock().expect("nobody panics while holding this lock");
+        if is_held {
+            held.insert(role)
+        } else {
+            held.remove(&role)
+        };
+    }
+}
+
+/// Stands for every office until told to stop.
+pub async fn run(leader: Leader, stop: CancellationToken) {
+    let leader = Arc::new(leader);
+    let mut offices = JoinSet::new();
+    for role in Role::ALL {
+        offices.spawn(stand(Arc::clone(&leader), role, stop.clone()));
+    }
+    while let Some(ended) = offices.join_next().await {
+        ended.expect("an office does not panic");
+    }
+}
+
+/// Takes an office whenever it is free, and holds it for as long as the lease and the epoch last.
+async fn stand(leader: Arc<Leader>, role: Role, stop: CancellationToken) {
+    let lessor = Lessor::new(leader.nats.clone(), leader.fleet, leader.node);
+    leader.metrics.leads(role.as_str(), false);
+    while !stop.is_cancelled() {
+        match stop.run_until_cancelled(lessor.take(role)).await {
+            Some(Ok(Some(lease))) => hold(&leader, lease, role, &stop).await,
+            Some(Ok(None)) | None => {}
+            Some(Err(error)) => tracing::debug!(%error, %role, "cannot ask for the lease"),
+        }
+        stop.run_until_cancelled(tokio::time::sleep(RETRY)).await;
+    }
+}
+
+async fn hold(leader: &Leader, mut lease: Lease, role: Role, stop: &CancellationToken) {
+    let office = match lead::take_office(&leader.db, role, leader.node).await {
+        Ok(office) => office,
+        Err(error) => {
+            tracing::warn!(%error, %role, "has the lease and cannot take office");
+            lease.resign().await;
+            return;
+        }
+    };
+    tracing::info!(%role, epoch = office.epoch, "took office");
+    leader.offices.set(role, true);
+    leader.metrics.leads(role.as_str(), true);
+    let why = tokio::select! {
+        () = stop.cancelled() => "stopping",
+        () = lease.keep() => "the lease was lost",
+        () = work(leader, office) => "somebody else took office",
+    };
+    leader.offices.set(role, false);
+    leader.metrics.leads(role.as_str(), false);
+    tracing::info!(%role, epoch = office.epoch, why, "left office");
+    lease.resign().await;
+}
+
+/// Does what the office is for, until somebody else has it.
+fn work(leader: &Leader, office: Office) -> BoxFuture<'_, ()> {
+    match office.role {
+        Role::Scheduler => scheduler::run(leader, office).boxed(),
+        Role::Sweeper => sweeper::run(leader, office).boxed(),
+        Role::Watchdog => watchdog::run(leader, office).boxed(),
+        Role::Pruner => pruner::run(leader, office).boxed(),
+    }
+}
+
+/// Does something every so often, until somebody else has the office. What fails is said and tried again.
+async fn every<F: Future<Output = Result<(), LeadError>>>(
+    period: Duration,
+    what: &'static str,
+    mut task: impl FnMut() -> F,
+) {
+    let mut tick = tokio::time::interval(period);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        match task().await {
+            Ok(()) => {}
+            Err(LeadError::Superseded) => return,
+            Err(error) => tracing::warn!(%error, "cannot {what}; tries again"),
+        }
+    }
+}

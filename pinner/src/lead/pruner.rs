@@ -1,0 +1,18 @@
+//! The pruner: what is of no use any more is deleted.
+
+use super::{Leader, every};
+use crate::db::lead::{self, LeadError, Office};
+use std::time::Duration;
+
+/// Time between two looks.
+const EVERY: Duration = Duration::from_secs(60);
+
+pub(super) async fn run(leader: &Leader, office: Office) {
+    every(EVERY, "prune", || prune(leader, office)).await;
+}
+
+async fn prune(leader: &Leader, office: Office) -> Result<(), LeadError> {
+    let tx = lead::begin(&leader.db, office).await?;
+    tx.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Kubo's garbage collection, which belongs to the pinner alone.
+//!
+//! Kubo lets nobody pin while it collects, and begins to collect only when nobody pins: a single fetch that hangs would
+//! hold up everything (HAZARDS 12). So fetches under way have a moment to end and are then put back, uploads are waited
+//! for, and only one node of the fleet collects at a time. It is asked for when something was let go since the last time.
+
+use super::Running;
+use crate::{db::fleet, kubo::KuboError};
+use pinner_core::attempt::spread;
+use std::{sync::atomic::Ordering, time::Duration};
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long fetches under way have to end by themselves.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long all may take together to make room, before collecting is put off.
+const ROOM_MAX: Duration = Duration::from_secs(40);
+/// How long uploads under way may take to end, before collecting is put off.
+const UPLOADS_MAX: Duration = Duration::from_secs(5);
+/// How long a collection may take; nobody else collects meanwhile.
+const COLLECT_MAX: Duration = Duration::from_secs(30 * 60);
+/// Time to the next try when it is somebody else's turn, or a pause.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// Collects from time to time until told to stop.
+pub(super) async fn run(running: &Running) {
+    let every = running.worker.settings.gc;
+    loop {
+        sleep(spread(every, rand::random())).await;
+        while running.has_garbage.load(Ordering::Relaxed) {
+            match collect(running).await {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "cannot collect garbage; tries again"),
+            }
+            sleep(spread(RETRY, rand::random())).await;
+        }
+    }
+}
+
+/// Why nothing was collected.
+#[derive(Debug, thiserror::Error)]
+enum CollectError {
+    #[error(transparent)]
+    Kubo(#[from] KuboError),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error("fetches or uploads under way did not make room")]
+    NoRoom,
+}
+
+/// Collects if it is our turn. Gives whether it was.
+async fn collect(running: &Running) -> Result<bool, CollectError> {
+    let worker = &running.worker;
+    if !*worker.kubo_ready.borrow() || !fleet::begin_gc(&worker.db, worker.node, ROOM_MAX + COLLECT_MAX).await? {
+        return Ok(false);
+    }
+    let collected = with_room(running).await;
+    fleet::end_gc(&worker.db, worker.node).await?;
+    collected.map(|()| true)
+}
+
+async fn with_room(running: &Running) -> Result<(), CollectError> {
+    // First: a slow upload must hold up no pin.
+    let uploads = timeout(UPLOADS_MAX, running.gates.uploads.write()).await;
+    let _no_uploads = uploads.map_err(|_| CollectError::NoRoom)?;
+    if fleet::has_uploads(&running.db, running.node).await? {
+        return Err(CollectError::NoRoom);
+    }
+    let began = Instant::now();
+    // From now on nothing begins; what does not end in time is put back.
+    let room = async {
+        let cut_off = async {
+            sleep(PATIENCE).await;
+            running.make_room.send_replace(true);
+            std::future::pending().await
+        };
+        tokio::select! {
+            room = running.gates.pins.write() => room,
+            () = cut_off => unreachable!("it never ends"),
+        }
+    };
+    let room = timeout(ROOM_MAX, room).await;
+    running.make_room.send_replace(false);
+    let _room = room.map_err(|_| CollectError::NoRoom)?;
+    let waited = began.elapsed();
+    // What is let go from now on is for the next time.
+    running.has_garbage.store(false, Ordering::Relaxed);
+    let removed = running.worker.kubo.collect_garbage(COLLECT_MAX).await;
+    if removed.is_err() {
+        running.has_garbage.store(true, Ordering::Relaxed);
+    }
+    let removed = removed?;
+    running.worker.metrics.garbage_collections.inc();
+    tracing::info!(removed, ?waited, took = ?began.elapsed() - waited, "collected garbage");
+    Ok(())
+}
