@@ -13,6 +13,7 @@ mod bulk;
 mod cors;
 mod counts;
 mod errors;
+mod garbage;
 mod hangups;
 mod histories;
 mod kubo_faults;

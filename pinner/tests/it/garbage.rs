@@ -1,0 +1,97 @@
+//! Garbage collection by the pinner, on a real Kubo: what was let go goes, what is needed stays, and nobody is held up for
+//! long by it.
+
+use crate::stage::{
+    cids,
+    client::id,
+    containers,
+    database::Database,
+    fake_kubo::{Addition, FakeKubo},
+    pinner::Setup,
+    wait::{SOON, until},
+};
+use reqwest::Method;
+
+async fn has_block(kubo: &str, cid: &str) -> bool {
+    let url = format!("{kubo}/api/v0/block/stat?arg={cid}&offline=true");
+    reqwest::Client::new().post(url).send().await.expect("Kubo answers").status().is_success()
+}
+
+/// Fetches that hang hold Kubo's lock: without room made for it a collection would freeze every pin for good.
+#[tokio::test]
+async fn garbage_is_collected_while_fetches_hang_and_pins_go_on() {
+    let (database, kubo) = (Database::new().await, containers::kubo());
+    let pinner = Setup::new(&database, &kubo).with("ANCHORAGE_WORKER_GC_SECONDS", 2).start().await;
+    let org = pinner.org("acme").await;
+    let pinned = |pin: String| {
+        let org = org.clone();
+        async move { until("it is pinned", SOON * 2, async || (org.status(&pin).await == "pinned").then_some(())).await }
+    };
+    let (kept, dropped) = (cids::fresh_block(), cids::fresh_block());
+    for block in [&kept, &dropped] {
+        cids::put(&kubo, block).await;
+    }
+    pinned(org.pin(&cids::raw(&kept)).await).await;
+    let pin = org.pin(&cids::raw(&dropped)).await;
+    pinned(pin.clone()).await;
+    // Roots that are there, children that nobody has: each is a fetch without end.
+    let mut hanging = Vec::new();
+    for _ in 0..3 {
+        let (cid, node) = cids::node(&[&cids::fresh()]);
+        cids::put_node(&kubo, &node).await;
+        hanging.push(org.pin(&cid).await);
+    }
+    for pin in &hanging {
+        until("it hangs", SOON, async || (org.status(pin).await == "pinning").then_some(())).await;
+    }
+    org.delete(&format!("/pins/{pin}")).await.expect(202);
+    until("what was let go is gone", SOON * 4, async || (!has_block(&kubo, &cids::raw(&dropped)).await).then_some(()))
+        .await;
+    assert!(has_block(&kubo, &cids::raw(&kept)).await);
+    // Right after it, and through the next ones.
+    for _ in 0..3 {
+        let block = cids::fresh_block();
+        cids::put(&kubo, &block).await;
+        pinned(org.pin(&cids::raw(&block)).await).await;
+    }
+    for pin in &hanging {
+        assert_eq!(org.get(&format!("/pins/{pin}")).await.expect(200)["status"], "pinning", "none was given up for it");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_no_node_holds_yet_is_spared() {
+    let (database, kubo, elsewhere) = (Database::new().await, containers::kubo(), FakeKubo::new().await);
+    elsewhere.plan(|_, _| Addition::Silence);
+    let setup = Setup::new(&database, &kubo).with("ANCHORAGE_WORKER_GC_SECONDS", 1);
+    let pinner = setup.start().await;
+    let _other = setup.sibling("node-1", &elsewhere.url).start().await;
+    let org = pinner.org_with("acme", &["pins:read", "pins:write", "uploads:write"]).await;
+    // Until one is placed on the other node, which never fetches it.
+    let waiting = until("one is placed elsewhere", SOON * 2, async || {
+        let request = org.request(Method::POST, "/api/v1/uploads").header("content-type", "text/plain");
+        let answer = org.send(request.body(cids::fresh())).await.expect(202);
+        let cid = answer["pin"]["cid"].as_str().unwrap().to_owned();
+        until("it is decided where", SOON, async || {
+            let status = org.status(&id(&answer)).await;
+            if elsewhere.look(|record| record.under_way(&cid) > 0) {
+                Some(Some(cid.clone()))
+            } else {
+                (status == "pinned").then_some(None)
+            }
+        })
+        .await
+    })
+    .await;
+    // Something to collect: a pin on this node that is let go.
+    until("a collection was put off for it", SOON * 2, async || {
+        let block = cids::fresh_block();
+        cids::put(&kubo, &block).await;
+        let pin = org.pin(&cids::raw(&block)).await;
+        until("it is somewhere", SOON, async || (org.status(&pin).await != "queued").then_some(())).await;
+        org.delete(&format!("/pins/{pin}")).await.expect(202);
+        pinner.log().contains("fetches or uploads under way did not make room").then_some(())
+    })
+    .await;
+    assert!(has_block(&kubo, &waiting).await);
+}
