@@ -133,6 +133,28 @@ impl FakePinner {
         self.state().pauses.clone()
     }
 
+    /// The cluster's pause.
+    pub(crate) fn maintenance(&self) -> Value {
+        self.state().maintenance.clone()
+    }
+
+    /// The nodes that are being drained.
+    pub(crate) fn draining(&self) -> Vec<String> {
+        let state = self.state();
+        let draining = state.nodes.iter().filter(|(_, node)| node["state"] == "draining");
+        draining.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The state of a node, if it has registered.
+    pub(crate) fn state_of(&self, name: &str) -> Option<String> {
+        Some(self.state().nodes.get(name)?["state"].as_str().unwrap().to_owned())
+    }
+
+    /// What is asked of a node that has registered.
+    pub(crate) fn scheduling(&self, name: &str) -> String {
+        self.state().nodes[name]["scheduling"].as_str().unwrap().to_owned()
+    }
+
     /// Somebody else pauses, as `anchorage admin maintenance on` does.
     pub(crate) fn pause_by_hand(&self, reason: &str) {
         self.state().maintenance = json!({
@@ -225,8 +247,7 @@ impl FakePinner {
             let placements = node["placements"]["pinned"].as_i64().unwrap();
             node["drain"] = match scheduling {
                 "Drained" => json!({
-                    "startTime": "2026-01-01T00:00:00Z", "heartbeatTime": "2026-01-01T00:00:00Z",
-                    "placementsTotal": placements, "placementsRemaining": placements,
+                    "startTime": "2026-01-01T00:00:00Z", "placementsTotal": placements, "placementsRemaining": placements,
                     "bytesRemaining": placements * 1024, "blockedBy": blocked_by,
                 }),
                 _ => Value::Null,
@@ -241,9 +262,12 @@ impl FakePinner {
 }
 
 impl State {
-    /// A node as it is answered: during a pause, drains wait.
+    /// A node as it is answered: drains tell when they were looked at, and wait during a pause.
     fn as_it_is(&self, node: &Value) -> Value {
         let mut node = node.clone();
+        if node["drain"].is_object() {
+            node["drain"]["heartbeatTime"] = json!(k8s_openapi::jiff::Timestamp::now().to_string());
+        }
         if node["state"] == "draining" && self.maintenance["paused"] == true {
             node["drain"]["blockedBy"] = json!(["the cluster is in maintenance"]);
         }

@@ -9,6 +9,7 @@ mod chart;
 mod definitions;
 mod drains;
 mod fake_pinner;
+mod history;
 mod leadership;
 mod lifecycle;
 mod maintenance;

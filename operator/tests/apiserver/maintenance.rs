@@ -120,3 +120,32 @@ async fn a_pause_that_ends_by_itself_is_told_and_not_asked_for_again() {
     operator.end().await;
     scene.strike().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_node_and_a_paused_cluster_are_at_rest() {
+    let scene = Scene::set("at-rest").await;
+    let operator = scene.operator();
+    scene.apply_cluster(spec(2)).await;
+    scene.bring_up(2).await;
+    scene.annotate("demo-0", names::MAINTENANCE, json!("new fan")).await;
+    scene.annotate("demo-1", names::DRAIN, json!("t1")).await;
+    scene.node_condition("demo-1", "Draining", "True", "RequestedByAnnotation").await;
+    scene.pinner.finish_drain("demo-1");
+    scene.annotate_cluster(names::MAINTENANCE, json!("switch")).await;
+    scene.cluster_condition("Maintenance", "True", "Requested").await;
+    scene.node_condition("demo-0", "Schedulable", "False", "Maintenance").await;
+    scene.node_condition("demo-1", "Drained", "True", "Drained").await;
+    operator.end().await;
+
+    // The pinners tell the time with every answer; nothing else is new.
+    let asked = (scene.pinner.asked("demo-0"), scene.pinner.asked("demo-1"), scene.pinner.pauses());
+    let operator = scene.operator();
+    operator.looked(1, 2).await;
+    scene.annotate("demo-1", "example.org/note", json!("x")).await;
+    scene.annotate_cluster("example.org/note", json!("x")).await;
+    operator.looked(2, 3).await;
+    assert_eq!(operator.metrics.writes(), 0, "{}", operator.metrics.text());
+    assert_eq!((scene.pinner.asked("demo-0"), scene.pinner.asked("demo-1"), scene.pinner.pauses()), asked);
+    operator.end().await;
+    scene.strike().await;
+}
