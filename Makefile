@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 LAB := e2e/lab/lab
 NODES ?= 1
 SCALE ?= full
-ROWS ?= 1,2,3,8
+ROWS ?= 1,2,3,4,5,8
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast campaign dev bench lint fmt crds images tools clean

@@ -16,7 +16,7 @@
 //! other things to do: run it again when it is quiet. `make bench SCALE=small` is for seeing that a change did not ruin
 //! anything: its rounds are short and its percentiles are those of a few dozen requests.
 //!
-//! The rows have one file each: `accept` (1), `complete` (2), `list` (3), `flood` (8).
+//! The rows have one file each: `accept` (1), `complete` (2), `list` (3), `plan` (4 and 5), `flood` (8).
 
 pub mod block;
 pub mod cpu;
@@ -33,6 +33,7 @@ mod complete;
 mod flood;
 mod list;
 mod pins;
+mod plan;
 mod profile;
 
 use std::fmt::Display;
@@ -53,7 +54,7 @@ pub struct BenchArgs {
     #[arg(long, value_enum, default_value_t = Scale::Full)]
     scale: Scale,
     /// Which rows of the table of goals
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 3, 8], value_parser = clap::value_parser!(u8).range(1..=8))]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 3, 4, 5, 8], value_parser = clap::value_parser!(u8).range(1..=8))]
     rows: Vec<u8>,
 }
 
@@ -113,6 +114,8 @@ async fn measure_row(row: u8, sizes: &Sizes) -> Result<Report> {
         1 => accept::measure(sizes).await,
         2 => complete::measure(sizes).await,
         3 => list::measure(sizes).await,
+        4 => plan::measure_size(sizes),
+        5 => plan::measure_movement(sizes),
         8 => flood::measure(sizes).await,
         _ => bail!("there is no bench for row {row} yet"),
     }

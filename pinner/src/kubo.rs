@@ -148,6 +148,18 @@ impl Kubo {
         }
     }
 
+    /// How many bytes it may store.
+    pub async fn storage_max(&self) -> Result<u64, KuboError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            storage_max: u64,
+        }
+        // All of it would have Kubo look at every block (HAZARDS 13).
+        let answer: Answer = self.lookup("repo/stat", &[("size-only", "true")]).await?;
+        Ok(answer.storage_max)
+    }
+
     /// Deletes every block that no pin holds. Gives how many those were. Nobody can pin meanwhile, so whoever asks sees to
     /// it that nobody pins (HAZARDS 12).
     pub async fn collect_garbage(&self, within: Duration) -> Result<u64, KuboError> {

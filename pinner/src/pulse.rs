@@ -10,12 +10,12 @@ use crate::{
     kubo::{Identity, Kubo, KuboError},
     lead::Offices,
 };
-use pinner_core::{address::Target, id::NodeId};
+use pinner_core::{address::Target, id::NodeId, members};
 use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Time between two beats. A node is given up after 30 s (`presence_ttl` in the database).
 const BEAT: Duration = Duration::from_secs(2);
-/// Peerings are asked for again after so many beats: Kubo forgets them when it restarts.
+/// Peerings are asked for again after so many beats, since Kubo forgets them when it restarts, and what it may store.
 const PEERING_BEATS: u64 = 15;
 
 /// Whose pulse it is.
@@ -41,6 +41,8 @@ pub struct Pulse {
     pub kubo_ready: watch::Sender<bool>,
     /// How far the worker has come in the queue of turns.
     pub turn: Arc<AtomicI64>,
+    /// How many bytes Kubo may store, roughly; 0 before it was asked.
+    pub capacity: AtomicU64,
     /// The offices of the fleet that this pinner holds.
     pub offices: Offices,
 }
@@ -55,6 +57,7 @@ impl Pulse {
         while stop.run_until_cancelled(beat.tick()).await.is_some() {
             if count.is_multiple_of(PEERING_BEATS) {
                 peered.clear();
+                self.weigh().await;
             }
             count += 1;
             if self.beat().await {
@@ -78,6 +81,14 @@ impl Pulse {
         told.is_ok() && answer.is_ok()
     }
 
+    /// Asks Kubo how much it may store, for the next beat to tell.
+    pub async fn weigh(&self) {
+        match self.kubo.storage_max().await {
+            Ok(bytes) => self.capacity.store(members::coarse(bytes), Ordering::Relaxed),
+            Err(error) => tracing::debug!(%error, "Kubo does not say how much it may store"),
+        }
+    }
+
     /// Tells the other parts, and the log when it is news, whether Kubo answers.
     fn note(&self, answer: &Result<Identity, KuboError>) {
         let ready = answer.is_ok();
@@ -97,6 +108,7 @@ impl Pulse {
             addresses: identity.map(|identity| identity.addresses.clone()).unwrap_or_default(),
             kubo_ready: identity.is_some(),
             turn: self.turn.load(Ordering::Relaxed),
+            capacity: i64::try_from(self.capacity.load(Ordering::Relaxed)).ok().filter(|bytes| *bytes > 0),
             map_version: i64::try_from(before.map.version()).unwrap_or(i64::MAX),
             roles: self.offices.held(),
         };

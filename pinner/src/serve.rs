@@ -26,7 +26,10 @@ use anyhow::{Context, bail};
 use pinner_core::{address::AddressRule, id::NodeId, retry::RetryPolicy};
 use std::{
     net::{SocketAddr, TcpListener},
-    sync::{Arc, atomic::AtomicI64},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64},
+    },
     time::Duration,
 };
 use tokio::{
@@ -159,6 +162,7 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
         fleet: fleet.clone(),
         kubo_ready,
         turn,
+        capacity: AtomicU64::new(0),
         offices: offices.clone(),
     };
     let leader = Leader {
@@ -172,7 +176,11 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
         settings: service.scheduling(),
     };
     // So that the very first request knows where to place a pin and whom to name as delegate.
-    drop(tokio::time::timeout(FIRST_BEAT, pulse.beat()).await);
+    let first = async {
+        pulse.weigh().await;
+        pulse.beat().await
+    };
+    drop(tokio::time::timeout(FIRST_BEAT, first).await);
     let counting = count::Sources {
         db,
         nats: nats.clone(),

@@ -24,6 +24,8 @@ pub struct Sizes {
     pub pins: u64,
     /// Row 3: requests of each kind in a round.
     pub lists: usize,
+    /// Row 5: events that change the fleet.
+    pub events: usize,
     /// Row 8: seconds of a quiet and of a flooded stretch.
     pub flood_seconds: u32,
     /// Row 8: pairs of stretches.
@@ -41,6 +43,7 @@ impl Scale {
                 completions: 300,
                 pins: 200_000,
                 lists: 40,
+                events: 100,
                 flood_seconds: 5,
                 floods: 2,
             },
@@ -51,6 +54,7 @@ impl Scale {
                 completions: 4000,
                 pins: 10_000_000,
                 lists: 400,
+                events: 1_000,
                 flood_seconds: 40,
                 floods: 3,
             },

@@ -15,11 +15,13 @@ pub struct Surroundings {
     pub keepers: usize,
     /// On so many nodes a content must be.
     pub least: usize,
+    /// What is on the node can be had from it.
+    pub answers: bool,
 }
 
 /// Why placements stay on a node that is to be emptied; nothing when they go as fast as they can.
 pub fn blocked_by(remaining: u64, around: Surroundings) -> Vec<String> {
-    let Surroundings { is_paused, is_led, takers, keepers, least } = around;
+    let Surroundings { is_paused, is_led, takers, keepers, least, answers } = around;
     let mut why = Vec::new();
     if remaining == 0 {
         return why;
@@ -39,6 +41,12 @@ pub fn blocked_by(remaining: u64, around: Surroundings) -> Vec<String> {
     } else if takers == 0 {
         why.push("no other node takes anything new: uncordon one, or add one".to_owned());
     }
+    if !answers {
+        why.push(
+            "the node or its Kubo does not answer; what others hold goes on, what only it holds waits until it is back"
+                .to_owned(),
+        );
+    }
     why
 }
 
@@ -52,7 +60,8 @@ pub fn time_left(total: u64, remaining: u64, elapsed: Duration) -> Option<Durati
 mod tests {
     use super::*;
 
-    const FREE: Surroundings = Surroundings { is_paused: false, is_led: true, takers: 2, keepers: 2, least: 2 };
+    const FREE: Surroundings =
+        Surroundings { is_paused: false, is_led: true, takers: 2, keepers: 2, least: 2, answers: true };
 
     #[test]
     fn a_drain_that_cannot_get_on_says_what_to_change() {
@@ -62,6 +71,7 @@ mod tests {
             (Surroundings { is_paused: true, ..FREE }, "maintenance"),
             (Surroundings { is_led: false, ..FREE }, "NATS"),
             (Surroundings { takers: 0, ..FREE }, "uncordon one"),
+            (Surroundings { answers: false, ..FREE }, "its Kubo does not answer"),
             (Surroundings { takers: 1, keepers: 1, ..FREE }, "only 1 other node can hold"),
         ] {
             let why = blocked_by(9, around);

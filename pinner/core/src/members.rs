@@ -81,6 +81,12 @@ pub struct Policy {
     pub copies: u8,
 }
 
+/// A capacity that small changes leave as it is: of its binary digits the first four, rounded down.
+pub fn coarse(capacity: u64) -> u64 {
+    let dropped = (u64::BITS - capacity.leading_zeros()).saturating_sub(4);
+    capacity >> dropped << dropped
+}
+
 /// The nodes to plan the map after `last` for.
 pub fn candidates(members: &[Member], last: &PlacementMap, policy: Policy) -> Vec<Candidate> {
     let stays = |member: &&Member| match member.scheduling {
@@ -150,6 +156,13 @@ mod tests {
         assert_eq!(numbers(&candidates(&[active(1), active(2), active(3)], &map, policy)), [1, 2]);
         let lost = [active(1), member(2, Scheduling::Active, 601), active(3)];
         assert_eq!(numbers(&candidates(&lost, &map, policy)), [1, 3]);
+    }
+
+    #[test]
+    fn small_differences_of_capacity_are_none() {
+        assert_eq!([0, 1, 7, 15, 16, 17, 18, 255].map(coarse), [0, 1, 7, 15, 16, 16, 18, 240]);
+        assert_eq!(coarse(10_000_000_000), coarse(10_100_000_000));
+        assert_eq!(coarse(u64::MAX), 0xf000_0000_0000_0000);
     }
 
     #[test]

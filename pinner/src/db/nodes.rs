@@ -60,6 +60,8 @@ pub struct Heartbeat {
     pub kubo_ready: bool,
     /// The highest turn that it has claimed in the order of turns since it started.
     pub turn: i64,
+    /// How much its Kubo may store; none keeps the last.
+    pub capacity: Option<i64>,
     /// The placement map that it places by.
     pub map_version: i64,
     /// The offices of the fleet that it holds.
@@ -134,7 +136,8 @@ pub async fn heartbeat(tx: &mut WorkerTx, node: NodeId, beat: &Heartbeat) -> sql
         "update nodes
          set seen = now(), kubo_ready = $2, peer_id = coalesce($3, peer_id),
              addresses = case when cardinality($4::text[]) > 0 then $4 else addresses end,
-             turn = greatest(turn, $5), map_version = $6, roles = $7
+             turn = greatest(turn, $5), map_version = $6, roles = $7,
+             capacity = coalesce($8, capacity)
          where id = $1",
     )
     .bind(node.uuid())
@@ -144,6 +147,7 @@ pub async fn heartbeat(tx: &mut WorkerTx, node: NodeId, beat: &Heartbeat) -> sql
     .bind(beat.turn)
     .bind(beat.map_version)
     .bind(&beat.roles)
+    .bind(beat.capacity)
     .execute(&mut **tx)
     .await
     .map(|_| ())

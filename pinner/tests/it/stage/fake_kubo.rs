@@ -190,11 +190,17 @@ impl Call {
                 let body = format!(r#"{{"ID":"{peer}","Addresses":["/ip4/127.0.0.1/tcp/4001/p2p/{peer}"]}}"#);
                 whole(&mut stream, 200, &body).await
             }
+            "repo/stat" => whole(&mut stream, 200, r#"{"RepoSize":0,"StorageMax":10000000000}"#).await,
             "pin/ls" => {
                 if parameters.get("type").map(String::as_str) != Some("recursive") {
                     self.note(|record| record.crimes.push("pin/ls without type=recursive".into()));
                 }
-                if self.note(|record| record.pinned.contains(&cid)) {
+                if cid.is_empty() {
+                    let pins = self.note(|record| record.pinned.clone());
+                    let lines: String =
+                        pins.iter().map(|cid| format!("{{\"Cid\":\"{cid}\",\"Type\":\"recursive\"}}\n")).collect();
+                    whole(&mut stream, 200, &lines).await
+                } else if self.note(|record| record.pinned.contains(&cid)) {
                     whole(&mut stream, 200, &format!(r#"{{"Keys":{{"{cid}":{{"Type":"recursive"}}}}}}"#)).await
                 } else {
                     let message = format!(r#"{{"Message":"path '{cid}' is not pinned","Code":0,"Type":"error"}}"#);

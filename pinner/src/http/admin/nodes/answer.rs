@@ -128,6 +128,7 @@ impl Around<'_> {
             takers: others().filter(|other| other.live && other.asked() == Scheduling::Active).count(),
             keepers: others().filter(keeps).count(),
             least: self.least,
+            answers: node.live && node.kubo_ready,
         }
     }
 }
