@@ -120,7 +120,12 @@ impl Fleet {
 }
 
 fn candidate(node: &NodeRow) -> Candidate {
-    Candidate { id: NodeId::from_uuid(node.id), zone: node.zone.clone(), capacity: node.capacity.unsigned_abs() }
+    Candidate {
+        id: NodeId::from_uuid(node.id),
+        zone: node.zone.clone(),
+        capacity: node.capacity.unsigned_abs(),
+        cordoned: node.scheduling != "Active",
+    }
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ pub(super) fn measure_movement(sizes: &Sizes) -> Result<Report> {
 
 fn node(n: usize) -> Candidate {
     let id = NodeId::from_uuid(Uuid::from_u128(n as u128 + 1));
-    Candidate { id, zone: ["a", "b", "c"][n % 3].into(), capacity: 8 }
+    Candidate { id, zone: ["a", "b", "c"][n % 3].into(), capacity: 8, cordoned: false }
 }
 
 fn timed(last: &PlacementMap, nodes: &[Candidate]) -> (Plan, Duration) {

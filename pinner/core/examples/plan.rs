@@ -34,6 +34,7 @@ fn main() {
         id: NodeId::from_uuid(Uuid::from_u128(n as u128 + 1)),
         zone: ["a", "b", "c"][n % 3].into(),
         capacity: 1,
+        cordoned: false,
     };
     let mut nodes: Vec<_> = (0..count).map(node).collect();
     let (mut last, first) = timed(&PlacementMap::empty(PARTITIONS), &nodes);

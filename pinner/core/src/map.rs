@@ -12,12 +12,14 @@ pub use moves::{Move, Why};
 
 use crate::{content::PARTITIONS, id::NodeId};
 
-/// Marks a slot that no node has, in lists that are not complete.
+/// Marks a slot that no node has: lists that are shorter than others end with it.
 pub(crate) const NOBODY: u16 = u16::MAX;
+/// While a map is planned, marks a slot that no node is to have.
+pub(crate) const CLOSED: u16 = NOBODY - 1;
 /// The most nodes that a map can name: one short of what 16 bits can, so that they can be counted in 16 bits.
 pub const NODES_MAX: usize = NOBODY as usize - 1;
 
-/// For each partition as many distinct nodes as [`copies`](Self::copies) says.
+/// For each partition as many distinct nodes as [`copies`](Self::copies) says, or fewer where there were no more to be had.
 ///
 /// Two maps that place alike are equal: nodes are in ascending order and every node has a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub struct PlacementMap {
     partitions: u32,
     copies: u8,
     nodes: Vec<NodeId>,
-    /// `copies` indices into `nodes` for each partition.
+    /// `copies` indices into `nodes` for each partition; those of a shorter list end with [`NOBODY`].
     slots: Vec<u16>,
 }
 
@@ -43,10 +45,11 @@ impl PlacementMap {
         }
     }
 
-    /// A map from slots that index `table`, which is in ascending order. Nodes without a slot are left out.
+    /// A map from slots that index `table`, which is in ascending order, or are [`NOBODY`] at the end of lists of which
+    /// not all are shorter than `copies`. Nodes without a slot are left out.
     pub(crate) fn new(version: u64, partitions: u32, copies: u8, table: &[NodeId], slots: &[u16]) -> Self {
         let mut used = vec![false; table.len()];
-        for &node in slots {
+        for &node in slots.iter().filter(|node| **node != NOBODY) {
             used[usize::from(node)] = true;
         }
         let mut index = vec![NOBODY; table.len()];
@@ -55,7 +58,7 @@ impl PlacementMap {
             index[old] = u16::try_from(nodes.len()).expect("tables have at most NODES_MAX nodes");
             nodes.push(table[old]);
         }
-        let slots = slots.iter().map(|&node| index[usize::from(node)]).collect();
+        let slots = slots.iter().map(|&node| index.get(usize::from(node)).copied().unwrap_or(NOBODY)).collect();
         Self { version, partitions, copies, nodes, slots }
     }
 
@@ -69,7 +72,7 @@ impl PlacementMap {
         self.partitions
     }
 
-    /// How many nodes each partition has; 0 when there are none to be had.
+    /// How many nodes a partition has, or the longest list where some have fewer; 0 when there are none to be had.
     pub fn copies(&self) -> usize {
         usize::from(self.copies)
     }
@@ -88,7 +91,7 @@ impl PlacementMap {
     pub fn loads(&self, copies: usize) -> Vec<u32> {
         let mut loads = vec![0; self.nodes.len()];
         for list in self.slots.chunks(self.copies().max(1)) {
-            for &node in list.iter().take(copies) {
+            for &node in list.iter().take(copies).filter(|node| **node != NOBODY) {
                 loads[usize::from(node)] += 1;
             }
         }
@@ -122,7 +125,9 @@ impl PlacementMap {
 
     fn slots_of(&self, partition: usize) -> &[u16] {
         let from = partition * self.copies();
-        self.slots.get(from..from + self.copies()).unwrap_or_default()
+        let list = self.slots.get(from..from + self.copies()).unwrap_or_default();
+        let end = list.iter().position(|slot| *slot == NOBODY).unwrap_or(list.len());
+        &list[..end]
     }
 }
 
@@ -140,5 +145,13 @@ mod tests {
         assert_eq!(map.holders(2).len(), 0);
         assert_eq!(map.loads(1), [1, 1]);
         assert_eq!(PlacementMap::empty(9).holders(0).len(), 0);
+    }
+
+    #[test]
+    fn a_list_may_be_shorter_than_others() {
+        let table = [1, 2].map(|n| NodeId::from_uuid(Uuid::from_u128(n)));
+        let map = PlacementMap::new(7, 3, 2, &table, &[1, 0, 1, NOBODY, NOBODY, NOBODY]);
+        assert_eq!([0, 1, 2].map(|partition| map.holders(partition).len()), [2, 1, 0]);
+        assert_eq!((map.loads(1), map.loads(2)), (vec![0, 2], vec![1, 2]));
     }
 }

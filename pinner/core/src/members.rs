@@ -100,7 +100,12 @@ pub fn candidates(members: &[Member], last: &PlacementMap, policy: Policy) -> Ve
     let new = new.into_iter().filter(|member| member.scheduling == Scheduling::Active && (policy.welcomes || is_short));
     old.into_iter()
         .chain(new)
-        .map(|member| Candidate { id: member.id, zone: member.zone.clone(), capacity: member.capacity })
+        .map(|member| Candidate {
+            id: member.id,
+            zone: member.zone.clone(),
+            capacity: member.capacity,
+            cordoned: member.scheduling != Scheduling::Active,
+        })
         .collect()
 }
 
@@ -139,7 +144,9 @@ mod tests {
             member(5, Drained, 0),
             member(6, Maintenance, 9_999_999),
         ];
-        assert_eq!(numbers(&candidates(&members, &map, POLICY)), [1, 3, 6]);
+        let candidates = candidates(&members, &map, POLICY);
+        assert_eq!(numbers(&candidates), [1, 3, 6]);
+        assert_eq!([0, 1, 2].map(|at: usize| candidates[at].cordoned), [false, true, true]);
     }
 
     #[test]

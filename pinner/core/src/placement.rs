@@ -17,13 +17,15 @@ pub struct Candidate {
     pub zone: String,
     /// Its share of the whole, in any unit, for example bytes. 0 takes nothing.
     pub capacity: u64,
+    /// Whether it keeps what it has and is given nothing more.
+    pub cordoned: bool,
 }
 
-/// Ranks `candidates` for `partition` and gives the first `copies`, distinct, best first. Fewer when there are fewer.
+/// Ranks those of `candidates` that are not cordoned for `partition` and gives the first `copies`, distinct, best first. Fewer when there are fewer.
 pub fn holders(partition: u16, candidates: &[Candidate], copies: usize) -> Vec<NodeId> {
     let mut ranked: Vec<_> = candidates
         .iter()
-        .filter(|candidate| candidate.capacity > 0)
+        .filter(|candidate| candidate.capacity > 0 && !candidate.cordoned)
         .map(|candidate| (score(partition, candidate), candidate))
         .collect();
     ranked.sort_by(|(a, x), (b, y)| a.total_cmp(b).then_with(|| x.id.uuid().cmp(&y.id.uuid())));
@@ -63,7 +65,7 @@ mod tests {
     use uuid::Uuid;
 
     fn node(n: u128, zone: &str, capacity: u64) -> Candidate {
-        Candidate { id: NodeId::from_uuid(Uuid::from_u128(n)), zone: zone.into(), capacity }
+        Candidate { id: NodeId::from_uuid(Uuid::from_u128(n)), zone: zone.into(), capacity, cordoned: false }
     }
 
     #[test]
@@ -85,8 +87,9 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_capacity_takes_nothing() {
-        assert_eq!(holders(7, &[node(1, "", 0)], 1), []);
+    fn a_node_without_capacity_or_cordoned_takes_nothing() {
+        let cordoned = Candidate { cordoned: true, ..node(2, "", 1) };
+        assert_eq!(holders(7, &[node(1, "", 0), cordoned], 1), []);
     }
 
     proptest! {

@@ -3,9 +3,12 @@
 //! **What holds of every map**, as far as there are nodes:
 //!
 //! - A partition has `copies` distinct nodes, or all nodes when there are fewer. Nodes of capacity 0 have none.
+//! - A cordoned node has the partitions that it had and no others, whatever else changes. A partition has fewer copies
+//!   where there are too few other nodes: to name a cordoned node that has it not would be in the way of one that comes.
 //! - Copies are spread over zones as evenly as zones have nodes: no two in one zone while there are as many zones as
 //!   copies, else in no zone two more than in another that has a node left. This comes before capacity.
-//! - A node's load is its share rounded down or up. Shares follow capacity as far as spread and distinctness allow.
+//! - A node's load is its share rounded down or up. Shares follow capacity as far as spread and distinctness allow. Where
+//!   what cordoned nodes keep leaves no such map, all others may have as much more or less as one needs: 1, 2, 4 and so on.
 //!
 //! **What is least**: of all maps of which this holds, [`plan`] gives one with the fewest pairs of partition and node
 //! that the last map has not. It is found as a flow of least cost: there is no map that moves less.
@@ -19,7 +22,9 @@
 
 mod fill;
 mod flow;
+mod keep;
 mod order;
+mod reach;
 mod round;
 mod search;
 #[cfg(test)]
@@ -27,11 +32,11 @@ mod tests;
 
 use crate::{
     id::NodeId,
-    map::{NOBODY, NODES_MAX, PlacementMap},
+    map::{CLOSED, NOBODY, NODES_MAX, PlacementMap},
     placement::Candidate,
 };
-use fill::Spread;
 use flow::Network;
+use keep::Given;
 use std::collections::BTreeMap;
 
 /// Why there is no plan.
@@ -50,7 +55,7 @@ pub enum Unplannable {
 pub struct Plan {
     /// The map. It is the last one when nothing changes, else its version is the next.
     pub map: PlacementMap,
-    /// What each node with capacity may hold, in ascending order of nodes.
+    /// What each node with capacity may hold, in ascending order of nodes. A cordoned one holds what it has.
     pub shares: Vec<Share>,
     /// How many pairs of partition and node the map has that the last one has not. No fewer are possible.
     pub moved: u32,
@@ -74,20 +79,25 @@ pub struct Share {
 pub fn plan(last: &PlacementMap, nodes: &[Candidate], copies: u8) -> Result<Plan, Unplannable> {
     let nodes = eligible(nodes)?;
     let table: Vec<_> = nodes.iter().map(|node| node.id).collect();
-    let zones = zones(&nodes);
-    let mut sizes = vec![0; zones.iter().max().map_or(0, |&last| usize::from(last) + 1)];
-    zones.iter().for_each(|&zone| sizes[usize::from(zone)] += 1);
-
-    let copies = copies.min(u8::try_from(nodes.len()).unwrap_or(u8::MAX));
-    let spread = Spread::new(&sizes, copies.into());
-    let weighed: Vec<_> = zones.iter().zip(&nodes).map(|(&zone, node)| (zone, node.capacity)).collect();
-    let bounds = fill::bounds(&weighed, &spread, last.partitions());
-    let old = (translated(last, &table), last.copies());
-    let mut network = Network::new(old, last.partitions() as usize, zones, bounds, spread);
-    network.fill();
+    let places = zones(&nodes).into_iter().zip(&nodes).map(|(zone, node)| (zone, node.cordoned)).collect();
+    let given = Given::new((translated(last, &table), last.copies()), last.partitions(), places, copies);
+    let capacities: Vec<_> = nodes.iter().map(|node| node.capacity).collect();
+    let shares = keep::bounds(&given, &capacities);
+    let widths = std::iter::once(0).chain((0..=16).map(|power| 1 << power));
+    let filled = |width: u32| {
+        let widened = shares.iter().zip(&given.cordoned).map(|(share, cordoned)| match cordoned {
+            true => *share,
+            false => share.widened(width, last.partitions()),
+        });
+        Network::new(&given, widened.collect()).and_then(|mut network| network.fill().then_some(network))
+    };
+    let mut network = widths.into_iter().find_map(filled).expect("nodes that may have everything have room for it");
     order::order(&mut network);
 
-    let mut map = PlacementMap::new(last.version().saturating_add(1), last.partitions(), copies, &table, &network.held);
+    let slot = |slot: &u16| if *slot == CLOSED { NOBODY } else { *slot };
+    let slots: Vec<_> = network.held.iter().map(slot).collect();
+    let copies = u8::try_from(network.copies).expect("no list is longer than was asked");
+    let mut map = PlacementMap::new(last.version().saturating_add(1), last.partitions(), copies, &table, &slots);
     if map.places_as(last) {
         map = last.clone();
     }
@@ -124,5 +134,5 @@ fn translated(map: &PlacementMap, table: &[NodeId]) -> Vec<u16> {
         found.map_or(NOBODY, |at| u16::try_from(at).expect("tables have at most NODES_MAX nodes"))
     };
     let indices: Vec<_> = map.nodes().iter().map(index).collect();
-    map.slots().iter().map(|&node| indices[usize::from(node)]).collect()
+    map.slots().iter().map(|&node| indices.get(usize::from(node)).copied().unwrap_or(NOBODY)).collect()
 }

@@ -133,7 +133,7 @@ fn with_drained(mut candidates: Vec<Candidate>, rows: &[NodeRow]) -> Vec<Candida
     let drained = rows.iter().filter(|row| row.asked() == Scheduling::Drained);
     candidates.extend(drained.map(|row| {
         let member = row.member(std::time::Duration::ZERO);
-        Candidate { id: member.id, zone: member.zone, capacity: 0 }
+        Candidate { id: member.id, zone: member.zone, capacity: 0, cordoned: false }
     }));
     candidates
 }

@@ -63,13 +63,14 @@ pub fn digest(candidates: &[Candidate], copies: u8) -> [u8; 32] {
 }
 
 /// The map that should follow `last`, or nothing when that is as it should be. `before` is the latest map that was planned
-/// for the same candidates.
+/// for the same candidates; it is of no use where a node is cordoned, which keeps what it has and not what it once had.
 pub fn next_map(
     last: &PlacementMap,
     candidates: &[Candidate],
     copies: u8,
     before: Option<PlacementMap>,
 ) -> Result<Option<PlacementMap>, Unplannable> {
+    let before = before.filter(|_| !candidates.iter().any(|candidate| candidate.cordoned));
     let base = before.as_ref().unwrap_or(last);
     let planned = plan::plan(base, candidates, copies)?.map;
     Ok((!planned.places_as(last)).then(|| planned.under_version(last.version() + 1)))
@@ -211,7 +212,7 @@ mod tests {
 
     fn candidates(of: impl IntoIterator<Item = u128>) -> Vec<Candidate> {
         let id = |n| NodeId::from_uuid(Uuid::from_u128(n));
-        of.into_iter().map(|n| Candidate { id: id(n), zone: String::new(), capacity: 1 }).collect()
+        of.into_iter().map(|n| Candidate { id: id(n), zone: String::new(), capacity: 1, cordoned: false }).collect()
     }
 
     #[test]
@@ -229,6 +230,20 @@ mod tests {
         assert_eq!((drained.version(), drained.nodes().len()), (2, 3));
         let again = next_map(&drained, &all, 2, Some(first.clone())).unwrap().unwrap();
         assert!(again.version() == 3 && again.places_as(&first));
+    }
+
+    #[test]
+    fn a_cordoned_node_does_not_get_back_what_it_once_had() {
+        let (all, three) = (candidates(1..=4), candidates(1..=3));
+        let cordoned = |mut of: Vec<Candidate>| {
+            of[0].cordoned = true;
+            of
+        };
+        let first = next_map(&PlacementMap::empty(64), &three, 2, None).unwrap().unwrap();
+        let grown = next_map(&first, &all, 2, None).unwrap().unwrap();
+        let shrunk = next_map(&grown, &cordoned(three), 2, Some(first)).unwrap().unwrap();
+        let of = |map: &PlacementMap, partition: u16| map.holders(partition).any(|node| node == all[0].id);
+        assert!((0..64).all(|partition| of(&grown, partition) == of(&shrunk, partition)));
     }
 
     #[test]

@@ -4,9 +4,9 @@
 //! "APM" 1 | version u64 | partitions u32 | copies u8 | nodes u16 | node ids 16 each | slots u16 each | sha-256, 8 bytes
 //! ```
 //!
-//! Numbers are big-endian. Bytes from anywhere are read without a panic; what is read is a map that keeps its rules.
+//! A slot that no node has is 65,535; only at the end of a list. Numbers are big-endian. Bytes from anywhere are read without a panic; what is read is a map that keeps its rules.
 
-use super::{NODES_MAX, PlacementMap};
+use super::{NOBODY, NODES_MAX, PlacementMap};
 use crate::{content::PARTITIONS, id::NodeId};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -93,13 +93,22 @@ impl PlacementMap {
             return Err("nodes are not in ascending order");
         }
         let mut placed = vec![false; self.nodes.len()];
+        let mut longest = 0;
         for list in self.slots.chunks(self.copies().max(1)) {
-            for (at, &node) in list.iter().enumerate() {
+            let end = list.iter().position(|slot| *slot == NOBODY).unwrap_or(list.len());
+            longest = longest.max(end);
+            if list[end..].iter().any(|slot| *slot != NOBODY) {
+                return Err("a list has a gap");
+            }
+            for (at, &node) in list[..end].iter().enumerate() {
                 *placed.get_mut(usize::from(node)).ok_or("a slot names a node that is not there")? = true;
                 if list[..at].contains(&node) {
                     return Err("a partition names a node twice");
                 }
             }
+        }
+        if longest < self.copies() {
+            return Err("every list is shorter than it says");
         }
         if placed.contains(&false) { Err("a node has no place") } else { Ok(()) }
     }
@@ -142,7 +151,8 @@ mod tests {
 
     #[test]
     fn a_map_comes_back_as_it_was() {
-        for map in [sample(), PlacementMap::empty(PARTITIONS)] {
+        let short = PlacementMap::new(3, 2, 2, &[1, 2].map(node), &[0, NOBODY, 1, 0]);
+        for map in [sample(), short, PlacementMap::empty(PARTITIONS)] {
             assert_eq!(PlacementMap::decode(&map.encode()), Ok(map));
         }
     }
@@ -169,6 +179,9 @@ mod tests {
         assert_eq!(broken(|map| map.slots[0] = 3), rule("a slot names a node that is not there"));
         assert_eq!(broken(|map| map.slots[0] = 1), rule("a partition names a node twice"));
         assert_eq!(broken(|map| map.nodes.push(node(4))), rule("a node has no place"));
+        assert_eq!(broken(|map| map.slots[0] = NOBODY), rule("a list has a gap"));
+        let short = |map: &mut PlacementMap| [1, 3, 5].into_iter().for_each(|at| map.slots[at] = NOBODY);
+        assert_eq!(broken(short), rule("every list is shorter than it says"));
         assert_eq!(broken(|map| map.partitions = PARTITIONS + 1), rule("a number is out of its bounds"));
     }
 

@@ -101,7 +101,8 @@ mod tests {
     /// Nodes 1 to 4 in the zones a, b, a and c.
     fn nodes(capacities: &[u64]) -> Vec<Candidate> {
         let all = capacities.iter().zip(["a", "b", "a", "c"]).zip(1..);
-        all.map(|((&capacity, zone), n)| Candidate { id: id(n), zone: zone.into(), capacity }).collect()
+        all.map(|((&capacity, zone), n)| Candidate { id: id(n), zone: zone.into(), capacity, cordoned: false })
+            .collect()
     }
 
     fn check(old: &PlacementMap, next: &PlacementMap, capacities: &[u64], expected: &[(u16, u128, u128, Why)]) {

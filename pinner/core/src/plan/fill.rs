@@ -5,28 +5,86 @@
 //! rule that lays out a row of flexible boxes, with zones for boxes. Loads are whole, so a node's is its share rounded
 //! down or up; which, the flow decides by what moves least.
 
-/// How many copies of one partition each zone holds: `base`, and one more where `extra` and as `extras` says.
+/// How the copies of a partition are spread over zones: each has `level`, and `extras` zones one more, as far as nodes
+/// that can be given copies, and those that stay, allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Spread {
-    /// Copies of every partition in each zone.
-    pub(super) base: Vec<u32>,
-    /// Zones that may hold one more of a partition.
-    pub(super) extra: Vec<bool>,
+    /// How many copies stay where they are, by zone; zones without one are left out.
+    fixed: Vec<(u16, u32)>,
+    level: u32,
     /// In how many zones a partition has one more.
     pub(super) extras: u32,
+    /// The zones where copies are to be placed, where each has some of its own to place.
+    zones: Vec<u16>,
 }
 
 impl Spread {
-    /// The most even spread of `copies` distinct nodes over zones with so many nodes. There are at least `copies` nodes.
-    pub(super) fn new(zones: &[u32], copies: u32) -> Self {
-        let placed = |level: u32| zones.iter().map(|&nodes| nodes.min(level)).sum::<u32>();
-        let most = zones.iter().copied().max().unwrap_or(0);
-        let level = (0..=most).take_while(|&level| placed(level) <= copies).last().unwrap_or(0);
-        let extras = copies - placed(level);
-        Self {
-            base: zones.iter().map(|&nodes| nodes.min(level)).collect(),
-            extra: zones.iter().map(|&nodes| extras > 0 && nodes > level).collect(),
-            extras,
+    /// The most even spread of `copies` distinct nodes over zones with so many nodes, `fixed` apart, which stay. There
+    /// are at least `copies` nodes.
+    pub(super) fn new(sizes: &[u32], fixed: &[(u16, u32)], copies: u32) -> Self {
+        let mut spread = Self { fixed: fixed.to_vec(), level: 0, extras: 0, zones: Vec::new() };
+        let stays: Vec<_> = (0..sizes.len() as u16).map(|zone| spread.fixed(zone)).collect();
+        let to_place = copies - stays.iter().sum::<u32>();
+        let placed = |level: u32| -> u32 {
+            sizes.iter().zip(&stays).map(|(&nodes, &stay)| nodes.min(level.saturating_sub(stay))).sum()
+        };
+        let most = sizes.iter().zip(&stays).map(|(nodes, stay)| nodes + stay).max().unwrap_or(0);
+        spread.level = (0..=most).take_while(|&level| placed(level) <= to_place).last().unwrap_or(0);
+        spread.extras = to_place - placed(spread.level);
+        if spread.level > 0 {
+            let zones = (0..sizes.len() as u16).zip(sizes);
+            let is_wanted = |zone: u16, size| spread.least(zone, size) > spread.fixed(zone) || spread.extra(zone, size);
+            spread.zones = zones.filter(|&(zone, &size)| is_wanted(zone, size)).map(|(zone, _)| zone).collect();
+        }
+        spread
+    }
+
+    /// How many copies stay in `zone`.
+    fn fixed(&self, zone: u16) -> u32 {
+        self.fixed.iter().find(|(of, _)| *of == zone).map_or(0, |(_, count)| *count)
+    }
+
+    /// How many copies of every partition are in `zone`, which has `size` nodes that can be given some.
+    pub(super) fn least(&self, zone: u16, size: u32) -> u32 {
+        let fixed = self.fixed(zone);
+        fixed.max(self.level.min(fixed + size))
+    }
+
+    /// Whether `zone` may have one more of a partition.
+    pub(super) fn extra(&self, zone: u16, size: u32) -> bool {
+        let fixed = self.fixed(zone);
+        self.extras > 0 && fixed <= self.level && fixed + size > self.level
+    }
+
+    /// The zones where copies are to be placed, if zones have copies of their own to place; at most one for each copy.
+    pub(super) fn zones(&self) -> Option<&[u16]> {
+        (self.level > 0).then_some(&self.zones)
+    }
+}
+
+/// What is to be placed in all, and the least and most of it in each zone.
+#[derive(Debug, Clone)]
+pub(super) struct Totals {
+    least: Vec<u128>,
+    most: Vec<u128>,
+    all: u128,
+}
+
+impl Totals {
+    pub(super) fn new(zones: usize) -> Self {
+        Self { least: vec![0; zones], most: vec![0; zones], all: 0 }
+    }
+
+    /// Adds `count` partitions with this spread, over zones with so many nodes.
+    pub(super) fn add(&mut self, spread: &Spread, count: u32, sizes: &[u32]) {
+        let count = u128::from(count);
+        self.all += u128::from(spread.extras) * count;
+        for (zone, &size) in sizes.iter().enumerate() {
+            let number = u16::try_from(zone).expect("zones are counted in 16 bits");
+            let least = u128::from(spread.least(number, size) - spread.fixed(number)) * count;
+            self.all += least;
+            self.least[zone] += least;
+            self.most[zone] += least + u128::from(spread.extra(number, size)) * count;
         }
     }
 }
@@ -38,13 +96,18 @@ pub(super) struct Bounds {
     pub(super) most: u32,
 }
 
-/// The bounds of each node, given as its zone and capacity, for so many partitions under `spread`.
-pub(super) fn bounds(nodes: &[(u16, u64)], spread: &Spread, partitions: u32) -> Vec<Bounds> {
-    let zones = spread.base.len();
-    let least = |zone: usize| u128::from(spread.base[zone]) * u128::from(partitions);
-    let most = |zone: usize| least(zone) + u128::from(spread.extra[zone]) * u128::from(partitions);
-    let copies = spread.base.iter().sum::<u32>() + spread.extras;
-    let mut total = u128::from(copies) * u128::from(partitions);
+impl Bounds {
+    /// The same with room for `room` more or fewer, as far as there are partitions.
+    pub(super) fn widened(self, room: u32, partitions: u32) -> Self {
+        Self { least: self.least.saturating_sub(room), most: self.most.saturating_add(room).min(partitions) }
+    }
+}
+
+/// The bounds of each node, given as its zone and capacity, for what is to be placed of so many partitions.
+pub(super) fn bounds(nodes: &[(u16, u64)], totals: &Totals, partitions: u32) -> Vec<Bounds> {
+    let zones = totals.least.len();
+    let (least, most) = (|zone: usize| totals.least[zone], |zone: usize| totals.most[zone]);
+    let mut total = totals.all;
     let mut fixed: Vec<Option<u128>> = vec![None; zones];
     loop {
         let level = Level::new(total, &weights(nodes, |zone| fixed[zone].is_none()), partitions);
@@ -134,21 +197,31 @@ mod tests {
         for (zone, _) in nodes {
             zones[usize::from(*zone)] += 1;
         }
-        bounds(nodes, &Spread::new(&zones, copies), partitions).iter().map(|b| (b.least, b.most)).collect()
+        let mut totals = Totals::new(zones.len());
+        totals.add(&Spread::new(&zones, &[], copies), partitions, &zones);
+        bounds(nodes, &totals, partitions).iter().map(|b| (b.least, b.most)).collect()
     }
 
     #[test]
     fn copies_are_spread_as_evenly_as_zones_have_nodes() {
-        let check = |zones: &[u32], copies, base: &[u32], extra: &[bool], extras| {
-            let expected = Spread { base: base.into(), extra: extra.into(), extras };
-            assert_eq!(Spread::new(zones, copies), expected, "{zones:?} {copies}");
+        let check = |zones: &[u32], fixed: &[(u16, u32)], copies, least: &[u32], extra: &[bool], extras| {
+            let spread = Spread::new(zones, fixed, copies);
+            let each = || (0..).zip(zones.iter().copied());
+            let found = each().map(|(zone, size)| spread.least(zone, size)).collect::<Vec<_>>();
+            let more = each().map(|(zone, size)| spread.extra(zone, size)).collect::<Vec<_>>();
+            assert_eq!((&found[..], &more[..], spread.extras), (least, extra, extras), "{zones:?} {fixed:?} {copies}");
         };
-        check(&[], 0, &[], &[], 0);
-        check(&[2, 2, 2], 2, &[0, 0, 0], &[true, true, true], 2);
-        check(&[2, 2, 2], 3, &[1, 1, 1], &[false, false, false], 0);
-        check(&[2, 1], 3, &[2, 1], &[false, false], 0);
-        check(&[1, 5], 4, &[1, 3], &[false, false], 0);
-        check(&[4, 4], 3, &[1, 1], &[true, true], 1);
+        check(&[], &[], 0, &[], &[], 0);
+        check(&[2, 2, 2], &[], 2, &[0, 0, 0], &[true, true, true], 2);
+        check(&[2, 2, 2], &[], 3, &[1, 1, 1], &[false, false, false], 0);
+        check(&[2, 1], &[], 3, &[2, 1], &[false, false], 0);
+        check(&[1, 5], &[], 4, &[1, 3], &[false, false], 0);
+        check(&[4, 4], &[], 3, &[1, 1], &[true, true], 1);
+        // What stays counts, also where there are more of it than are even.
+        check(&[2, 2, 2], &[(0, 1)], 2, &[1, 0, 0], &[false, true, true], 1);
+        check(&[2, 2, 2], &[(0, 1)], 3, &[1, 1, 1], &[false, false, false], 0);
+        check(&[2, 2, 2], &[(0, 2)], 3, &[2, 0, 0], &[false, true, true], 1);
+        check(&[0, 2], &[(0, 1)], 3, &[1, 2], &[false, false], 0);
     }
 
     #[test]

@@ -7,14 +7,19 @@
 //!
 //! A cell is one partition's part of a zone. Each cell has `base` copies to place by itself; each partition has `extras`
 //! more, for different zones. A copy placed on a node that the partition had before costs nothing, any other costs 1.
-//! When every copy is placed the sink is full, so every node has `least` to `most`.
+//! When every copy is placed the sink is full, so every node has `least` to `most`. Copies on cordoned nodes are there
+//! from the beginning, and no way leads to such a node or from it.
 //!
-//! Nothing of this is stored as a graph. Flow is [`Network::held`], for each partition the nodes in its slots; where each
-//! zone has at most one copy of a partition, a cell is the slot of its node, and cells without one are nowhere.
+//! Nothing of this is stored as a graph. Flow is [`Network::held`], for each partition the nodes in its slots. Where each
+//! zone is to have a copy of a partition, a cell is one of the zones where copies are to be placed; elsewhere it is the
+//! slot of its node, and cells without one are nowhere.
 //! Prices are what makes the flow a cheapest one, see [`super::search`].
 
-use super::fill::{Bounds, Spread};
-use crate::map::NOBODY;
+use super::{
+    fill::Bounds,
+    keep::{Classes, Given},
+};
+use crate::map::{CLOSED, NOBODY};
 
 /// Where a copy can be on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,11 +99,13 @@ pub(super) struct Network {
     /// Zone of each node.
     pub(super) zones: Vec<u16>,
     pub(super) bounds: Vec<Bounds>,
-    spread: Spread,
+    /// Which nodes keep what they have and get nothing.
+    pub(super) cordoned: Vec<bool>,
+    classes: Classes,
     /// The nodes that each partition had, [`NOBODY`] for those that cannot be had any more.
     old: Vec<u16>,
     old_copies: usize,
-    /// The nodes in each partition's slots, [`NOBODY`] where a copy waits.
+    /// The nodes in each partition's slots, [`NOBODY`] where a copy waits, [`CLOSED`] where none is to be.
     pub(super) held: Vec<u16>,
     /// How many partitions each node holds.
     pub(super) load: Vec<u32>,
@@ -108,30 +115,26 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// A network in which no copy is placed yet.
-    pub(super) fn new(
-        (old, old_copies): (Vec<u16>, usize),
-        partitions: usize,
-        zones: Vec<u16>,
-        bounds: Vec<Bounds>,
-        spread: Spread,
-    ) -> Self {
-        let copies = (spread.base.iter().sum::<u32>() + spread.extras) as usize;
+    /// A network in which only what cordoned nodes keep is placed. None if the least of all nodes is more than there is.
+    pub(super) fn new(given: &Given, bounds: Vec<Bounds>) -> Option<Self> {
         let least: u64 = bounds.iter().map(|bounds| u64::from(bounds.least)).sum();
-        let spare = (partitions as u64 * copies as u64).checked_sub(least).and_then(|spare| u32::try_from(spare).ok());
-        Self {
-            partitions,
-            copies,
-            held: vec![NOBODY; partitions * copies],
-            load: vec![0; zones.len()],
-            spare: spare.expect("shares rounded down are at most what is shared"),
-            prices: Places::all(0, partitions, copies, zones.len()),
-            zones,
+        let shared = given.slots.iter().filter(|slot| **slot != CLOSED).count() as u64;
+        let spare = shared.checked_sub(least)?;
+        let given = given.clone();
+        Some(Self {
+            load: given.loads(),
+            spare: u32::try_from(spare).expect("a map has fewer slots"),
+            prices: Places::all(0, given.partitions, given.copies, given.zones.len()),
             bounds,
-            spread,
-            old,
-            old_copies,
-        }
+            classes: Classes::new(&given, &given.cordoned),
+            partitions: given.partitions,
+            copies: given.copies,
+            held: given.slots,
+            zones: given.zones,
+            cordoned: given.cordoned,
+            old: given.old,
+            old_copies: given.old_copies,
+        })
     }
 
     /// Leaves copies where they were, as far as bounds and spread allow. The search would find these ways too, more slowly.
@@ -139,7 +142,7 @@ impl Network {
         for partition in 0..self.partitions {
             for at in 0..self.old_copies {
                 let node = self.old(partition)[at];
-                if node == NOBODY || !self.fits(partition, node) {
+                if node == NOBODY || self.cordoned[usize::from(node)] || !self.fits(partition, node) {
                     continue;
                 }
                 let slot = self.slots(partition).iter().position(|slot| *slot == NOBODY);
@@ -155,7 +158,9 @@ impl Network {
 
     /// How many copies are on nodes that did not have them.
     pub(super) fn moved(&self) -> u32 {
-        let new = |partition| self.slots(partition).iter().filter(move |node| !self.held_before(partition, **node));
+        let new = |partition| {
+            self.slots(partition).iter().filter(move |node| **node < CLOSED && !self.held_before(partition, **node))
+        };
         (0..self.partitions).map(|partition| new(partition).count() as u32).sum()
     }
 
@@ -185,28 +190,25 @@ impl Network {
         self.old(partition).contains(&node)
     }
 
-    /// Whether cells are zones, because every zone has a copy of every partition. Otherwise they are slots.
-    pub(super) fn cells_are_zones(&self) -> bool {
-        self.spread.base.first().is_some_and(|&base| base > 0)
-    }
-
-    pub(super) fn zone_count(&self) -> usize {
-        self.spread.base.len()
+    /// The zones that are the partition's cells, because every zone has a copy to place. None where cells are slots.
+    pub(super) fn cells(&self, partition: usize) -> Option<&[u16]> {
+        self.classes.spread(partition).zones()
     }
 
     /// The cell of a node in `slot`.
     pub(super) fn cell(&self, partition: usize, slot: usize) -> usize {
-        match self.cells_are_zones() {
-            true => usize::from(self.zones[usize::from(self.slots(partition)[slot])]),
-            false => slot,
+        let zone = self.zones[usize::from(self.slots(partition)[slot])];
+        match self.cells(partition) {
+            Some(zones) => zones.binary_search(&zone).expect("copies are placed where they are wanted"),
+            None => slot,
         }
     }
 
     /// The zone of a cell that there is.
     pub(super) fn zone_of(&self, partition: usize, cell: usize) -> u16 {
-        match self.cells_are_zones() {
-            true => u16::try_from(cell).expect("zones are counted in 16 bits"),
-            false => self.zones[usize::from(self.slots(partition)[cell])],
+        match self.cells(partition) {
+            Some(zones) => zones[cell],
+            None => self.zones[usize::from(self.slots(partition)[cell])],
         }
     }
 
@@ -216,31 +218,34 @@ impl Network {
         self.slots(partition).iter().filter(of_zone).count() as u32
     }
 
+    /// How many copies of `partition` are to be in `zone` whatever else is.
+    fn base(&self, partition: usize, zone: u16) -> u32 {
+        self.classes.spread(partition).least(zone, self.classes.sizes[usize::from(zone)])
+    }
+
     /// Whether the cell has a copy of its own to place.
     pub(super) fn lacks(&self, partition: usize, zone: u16) -> bool {
-        self.count(partition, zone) < self.spread.base[usize::from(zone)]
+        self.count(partition, zone) < self.base(partition, zone)
     }
 
     /// Whether the partition has a copy to place that may go to several zones.
     pub(super) fn lacks_extra(&self, partition: usize) -> bool {
-        let over = |zone: usize| {
-            let zone = u16::try_from(zone).expect("zones are counted in 16 bits");
-            self.count(partition, zone).saturating_sub(self.spread.base[usize::from(zone)])
-        };
-        match self.cells_are_zones() {
-            true => (0..self.zone_count()).map(over).sum::<u32>() < self.spread.extras,
-            false => self.slots(partition).contains(&NOBODY),
+        let over = |&zone: &u16| self.count(partition, zone).saturating_sub(self.base(partition, zone));
+        match self.cells(partition) {
+            Some(zones) => zones.iter().map(over).sum::<u32>() < self.classes.spread(partition).extras,
+            None => self.slots(partition).contains(&NOBODY),
         }
     }
 
     /// Whether one of the partition's extras may go to `zone`.
     pub(super) fn may_add(&self, partition: usize, zone: u16) -> bool {
-        self.spread.extra[usize::from(zone)] && self.count(partition, zone) <= self.spread.base[usize::from(zone)]
+        let may = self.classes.spread(partition).extra(zone, self.classes.sizes[usize::from(zone)]);
+        may && self.count(partition, zone) <= self.base(partition, zone)
     }
 
     /// Whether one of the partition's extras is in `zone`.
     pub(super) fn has_extra(&self, partition: usize, zone: u16) -> bool {
-        self.count(partition, zone) > self.spread.base[usize::from(zone)]
+        self.count(partition, zone) > self.base(partition, zone)
     }
 
     /// Sends one copy along `path`: from a place that has one to place, over nodes that take one for another, to the

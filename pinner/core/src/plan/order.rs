@@ -5,6 +5,7 @@
 //! contents with fewer copies move no more than the first nodes of their lists do.
 
 use super::flow::Network;
+use crate::map::CLOSED;
 
 /// How often the places of new nodes are chosen, from the second time on knowing all other choices.
 const PASSES: usize = 3;
@@ -16,7 +17,9 @@ pub(super) fn order(network: &mut Network) {
     let mut taken = vec![0; network.load.len() * copies];
     let mut lists = network.held.clone();
     for pass in 0..PASSES {
-        for (partition, list) in lists.chunks_mut(copies.max(1)).enumerate() {
+        for (partition, slots) in lists.chunks_mut(copies.max(1)).enumerate() {
+            let end = slots.iter().position(|slot| *slot == CLOSED).unwrap_or(copies);
+            let list = &mut slots[..end];
             let fixed = list.iter().all(|&node| network.held_before(partition, node));
             if pass > 0 && fixed {
                 continue;
@@ -35,7 +38,7 @@ pub(super) fn order(network: &mut Network) {
 /// Orders one partition's nodes. Every beginning of the list is as even over zones as it can be; in the choice that this
 /// leaves, nodes that stay come as early as they were, then the new one that has this place least often for its load.
 fn arrange(network: &Network, partition: usize, taken: &[u32], list: &mut [u16]) {
-    let slots = network.slots(partition);
+    let slots = &network.slots(partition)[..list.len()];
     list.copy_from_slice(slots);
     let zone = |node: u16| network.zones[usize::from(node)];
     for place in 0..list.len() {
@@ -46,7 +49,7 @@ fn arrange(network: &Network, partition: usize, taken: &[u32], list: &mut [u16])
             Some(was) if was <= place => (0, was as u64, 0),
             Some(was) => (2, was as u64, 0),
             None => {
-                let often = u64::from(taken[usize::from(node) * slots.len() + place]) << 32;
+                let often = u64::from(taken[usize::from(node) * network.copies + place]) << 32;
                 let slot = slots.iter().position(|slot| *slot == node);
                 (1, often / u64::from(network.load[usize::from(node)]), slot.unwrap_or(0))
             }

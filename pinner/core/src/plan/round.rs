@@ -33,7 +33,7 @@ impl<'a> Round<'a> {
     pub(super) fn new(network: &'a mut Network, levels: Places, holdings: Holdings) -> Self {
         let mut bunches: Bunches<Key> = BTreeMap::new();
         let mut decks: BTreeMap<_, Vec<u16>> = BTreeMap::new();
-        for (node, &zone) in (0..).zip(&network.zones) {
+        for (node, zone) in network.open() {
             let key = (network.prices.of(Place::Node(node)), levels.of(Place::Node(node)));
             bunches.entry(key).or_default().entry(zone).or_default().push(node);
             let room = network.bounds[usize::from(node)].most - network.load[usize::from(node)];
@@ -58,8 +58,10 @@ impl<'a> Round<'a> {
     pub(super) fn place_all(&mut self, place: Place) {
         while self.network.waits(place) {
             let Some(path) = self.path(place) else { return };
-            let by_zone = self.network.cells_are_zones();
-            for (partition, slot) in self.network.send(&path).into_iter().filter(|_| !by_zone) {
+            for (partition, slot) in self.network.send(&path) {
+                if self.network.cells(partition).is_some() {
+                    continue;
+                }
                 // The slot is another zone's cell now. It came to be at its partition's price.
                 let price = self.network.prices.of(Place::Partition(partition));
                 self.network.prices.set(Place::Cell(partition, slot), price);

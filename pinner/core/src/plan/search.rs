@@ -13,7 +13,7 @@ use super::{
     flow::{Network, Place, Places},
     round::Round,
 };
-use crate::map::NOBODY;
+use crate::map::{CLOSED, NOBODY};
 use std::{
     collections::{BTreeMap, VecDeque},
     ops::RangeInclusive,
@@ -28,17 +28,20 @@ pub(super) type Bunches<Key> = BTreeMap<Key, BTreeMap<u16, Vec<u16>>>;
 pub(super) type Holdings = Vec<Vec<(u32, u8)>>;
 
 impl Network {
-    /// Places every copy, at the least cost.
-    pub(super) fn fill(&mut self) {
+    /// Places every copy, at the least cost. Whether there was a way to: without cordoned nodes there always is.
+    pub(super) fn fill(&mut self) -> bool {
         self.keep();
         loop {
             let waiting = self.waiting();
             if waiting.is_empty() {
-                return;
+                return true;
             }
             let holdings = self.holdings();
             let levels = self.levels(&waiting, &holdings);
             if levels.of(Place::Sink) == UNREACHED {
+                if self.cordoned.contains(&true) && !self.has_way(&waiting, &holdings) {
+                    return false;
+                }
                 // No cheapest way takes one node twice, so none is dearer than there are nodes.
                 assert!(self.prices.of(Place::Sink) as usize <= self.zones.len(), "a copy that waits has a way");
                 self.prices.raise_where(&levels, UNREACHED);
@@ -63,8 +66,8 @@ impl Network {
     /// All places that have a copy to place.
     fn waiting(&self) -> Vec<Place> {
         let mut waiting = Vec::new();
-        let cells = if self.cells_are_zones() { self.zone_count() } else { 0 };
         for partition in (0..self.partitions).filter(|&partition| self.slots(partition).contains(&NOBODY)) {
+            let cells = self.cells(partition).map_or(0, <[_]>::len);
             let places = (0..cells).map(|cell| Place::Cell(partition, cell)).chain([Place::Partition(partition)]);
             waiting.extend(places.filter(|&place| self.waits(place)));
         }
@@ -74,7 +77,8 @@ impl Network {
     fn holdings(&self) -> Holdings {
         let mut holdings: Vec<_> = self.load.iter().map(|&load| Vec::with_capacity(load as usize)).collect();
         for partition in 0..self.partitions {
-            for (slot, &node) in (0..).zip(self.slots(partition)).filter(|(_, node)| **node != NOBODY) {
+            let may_go = |node: u16| node < CLOSED && !self.cordoned[usize::from(node)];
+            for (slot, &node) in (0..).zip(self.slots(partition)).filter(|(_, node)| may_go(**node)) {
                 let partition = u32::try_from(partition).expect("there are at most 65,536 partitions");
                 holdings[usize::from(node)].push((partition, slot));
             }
@@ -82,12 +86,18 @@ impl Network {
         holdings
     }
 
+    /// The nodes that may be given copies, with their zones.
+    pub(super) fn open(&self) -> impl Iterator<Item = (u16, u16)> {
+        let open = |(node, zone): (u16, &u16)| (!self.cordoned[usize::from(node)]).then_some((node, *zone));
+        (0..).zip(&self.zones).filter_map(open)
+    }
+
     /// How many steps each place is from those in `waiting`. Stops at the sink's.
     fn levels(&self, waiting: &[Place], holdings: &Holdings) -> Places {
         let mut bunches: Bunches<u32> = BTreeMap::new();
-        for (node, zone) in (0..).zip(&self.zones) {
+        for (node, zone) in self.open() {
             let price = self.prices.of(Place::Node(node));
-            bunches.entry(price).or_default().entry(*zone).or_default().push(node);
+            bunches.entry(price).or_default().entry(zone).or_default().push(node);
         }
         let mut levels = Places::all(UNREACHED, self.partitions, self.copies, self.zones.len());
         waiting.iter().for_each(|&place| levels.set(place, 0));
@@ -130,14 +140,16 @@ impl Network {
         let price = self.prices.of(place);
         let level = |next: &Place| self.prices.of(*next) == price;
         match place {
-            Place::Partition(partition) if self.cells_are_zones() => {
-                let zones = (0..self.zone_count()).filter(|&zone| self.may_add(partition, zone as u16));
-                ahead.extend(zones.map(|zone| Place::Cell(partition, zone)).filter(level));
-            }
-            Place::Partition(partition) => {
-                let open = |node: &u16| self.may_add(partition, self.zones[usize::from(*node)]);
-                ahead.extend(self.lost(partition).filter(open).map(Place::Node).filter(level));
-            }
+            Place::Partition(partition) => match self.cells(partition) {
+                Some(zones) => {
+                    let open = (0..).zip(zones).filter(|(_, zone)| self.may_add(partition, **zone));
+                    ahead.extend(open.map(|(cell, _)| Place::Cell(partition, cell)).filter(level));
+                }
+                None => {
+                    let open = |node: &u16| self.may_add(partition, self.zones[usize::from(*node)]);
+                    ahead.extend(self.lost(partition).filter(open).map(Place::Node).filter(level));
+                }
+            },
             Place::Cell(partition, cell) => {
                 let zone = self.zone_of(partition, cell);
                 let own = |node: &u16| self.zones[usize::from(*node)] == zone;
@@ -161,14 +173,15 @@ impl Network {
 
     /// The nodes that `partition` had and does not hold: to have them back costs nothing.
     fn lost(&self, partition: usize) -> impl Iterator<Item = u16> {
-        let lost = move |node: &u16| *node != NOBODY && !self.holds(partition, *node);
+        let lost =
+            move |node: &u16| *node != NOBODY && !self.cordoned[usize::from(*node)] && !self.holds(partition, *node);
         self.old(partition).iter().copied().filter(lost)
     }
 
     /// The zones to whose nodes `place` may lead at once.
     pub(super) fn zones_ahead(&self, place: Place) -> Option<RangeInclusive<u16>> {
         match place {
-            Place::Partition(_) => (!self.cells_are_zones()).then_some(0..=u16::MAX),
+            Place::Partition(partition) => self.cells(partition).is_none().then_some(0..=u16::MAX),
             Place::Cell(partition, cell) => Some(self.zone_of(partition, cell)).map(|zone| zone..=zone),
             _ => None,
         }

@@ -27,7 +27,7 @@ fn topologies() -> ProptestConfig {
 }
 
 fn node(n: u128, zone: &str, capacity: u64) -> Candidate {
-    Candidate { id: NodeId::from_uuid(Uuid::from_u128(n)), zone: zone.into(), capacity }
+    Candidate { id: NodeId::from_uuid(Uuid::from_u128(n)), zone: zone.into(), capacity, cordoned: false }
 }
 
 /// What can happen to a fleet. Nodes are meant by their place, modulo their number.
@@ -37,6 +37,7 @@ enum Event {
     Remove(usize),
     Weigh(usize, u64),
     Rezone(usize, u8),
+    Cordon(usize, bool),
     LoseZone(u8),
     Copies(u8),
     Nothing,
@@ -68,6 +69,7 @@ impl Fleet {
             Event::Remove(at) if count > 0 => _ = self.nodes.remove(at % count),
             Event::Weigh(at, capacity) if count > 0 => self.nodes[at % count].capacity = capacity,
             Event::Rezone(at, zone) if count > 0 => self.nodes[at % count].zone = ZONES[usize::from(zone)].into(),
+            Event::Cordon(at, cordoned) if count > 0 => self.nodes[at % count].cordoned = cordoned,
             Event::LoseZone(zone) => self.nodes.retain(|node| node.zone != ZONES[usize::from(zone)]),
             Event::Copies(copies) => self.copies = copies,
             _ => {}
@@ -93,6 +95,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => any::<usize>().prop_map(Event::Remove),
         3 => (any::<usize>(), capacity()).prop_map(|(at, capacity)| Event::Weigh(at, capacity)),
         1 => (any::<usize>(), zone()).prop_map(|(at, zone)| Event::Rezone(at, zone)),
+        3 => (any::<usize>(), prop::bool::weighted(0.7)).prop_map(|(at, cordoned)| Event::Cordon(at, cordoned)),
         1 => zone().prop_map(Event::LoseZone),
         1 => (0u8..7).prop_map(Event::Copies),
         1 => Just(Event::Nothing),
@@ -125,16 +128,15 @@ fn disorder(partitions: u32, nodes: &[Candidate], copies: u8, seed: u64) -> Plac
 /// Plans, and judges the plan by everything that can be said about it.
 fn planned(last: &PlacementMap, fleet: &Fleet) -> Plan {
     let plan = plan(last, &fleet.nodes, fleet.copies).unwrap();
-    let judge = Judge::new(&fleet.nodes, fleet.copies, last.partitions());
-    judge.check(last, &plan);
+    Judge::new(&fleet.nodes, fleet.copies, last).check(last, &plan);
     plan
 }
 
 /// The same, and that no map moves less.
 fn least_planned(last: &PlacementMap, fleet: &Fleet) -> Plan {
     let plan = planned(last, fleet);
-    let judge = Judge::new(&fleet.nodes, fleet.copies, last.partitions());
-    assert_eq!(plan.moved, least::movement(last, &judge), "more moves than need be");
+    let judge = Judge::new(&fleet.nodes, fleet.copies, last);
+    assert_eq!(Some(plan.moved), least::movement(last, &judge), "more moves than need be");
     plan
 }
 
@@ -167,6 +169,61 @@ proptest! {
         events.iter().for_each(|event| fleet.apply(event));
         least_planned(&last, &fleet);
     }
+}
+
+proptest! {
+    #![proptest_config(topologies())]
+
+    #[test]
+    fn to_cordon_nodes_moves_nothing_and_to_uncordon_them_neither(
+        mut fleet in fleet(),
+        partitions in 1u32..14,
+        events in prop::collection::vec(event(), 0..4),
+        cordoned in prop::collection::vec(any::<usize>(), 1..4),
+    ) {
+        events.iter().for_each(|event| fleet.apply(event));
+        fleet.nodes.iter_mut().for_each(|node| node.cordoned = false);
+        let before = planned(&PlacementMap::empty(partitions), &fleet);
+        let plain = fleet.clone();
+        cordoned.into_iter().for_each(|at| fleet.apply(&Event::Cordon(at, true)));
+        prop_assert_eq!(&planned(&before.map, &fleet).map, &before.map);
+        prop_assert_eq!(&planned(&before.map, &plain).map, &before.map);
+    }
+}
+
+#[test]
+fn a_cordoned_node_keeps_what_it_has_while_others_come_and_go() {
+    let mut fleet = Fleet::new(&[(1, 1), (2, 1), (3, 1), (1, 1), (2, 1), (3, 1)], 3);
+    let before = planned(&PlacementMap::empty(1_000), &fleet).map;
+    fleet.apply(&Event::Cordon(0, true));
+    fleet.apply(&Event::Add(1, 1));
+    let grown = planned(&before, &fleet).map;
+    // Two of three share what the cordoned one leaves of their zone.
+    let loads = |map: &PlacementMap, fleet: &Fleet| {
+        let of = |node: &Candidate| map.nodes().iter().position(|id| *id == node.id).map(|at| map.loads(3)[at]);
+        fleet.nodes.iter().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(loads(&grown, &fleet), [500, 500, 500, 250, 500, 500, 250].map(Some));
+    fleet.apply(&Event::Remove(3));
+    let shrunk = planned(&grown, &fleet).map;
+    assert_eq!(loads(&shrunk, &fleet)[0], Some(500));
+}
+
+#[test]
+fn a_list_is_shorter_where_all_others_are_cordoned_and_whole_again_when_one_comes() {
+    let mut fleet = Fleet::new(&[(1, 1), (2, 1), (3, 1)], 2);
+    let before = planned(&PlacementMap::empty(30), &fleet).map;
+    fleet.apply(&Event::Cordon(0, true));
+    fleet.apply(&Event::Cordon(1, true));
+    fleet.apply(&Event::Remove(2));
+    let short = planned(&before, &fleet).map;
+    let lengths = |map: &PlacementMap| {
+        let count = |length| (0..30).filter(|partition| map.holders(*partition).len() == length).count();
+        [0, 1, 2].map(count)
+    };
+    assert_eq!(lengths(&short), [0, 20, 10]);
+    fleet.apply(&Event::Add(3, 1));
+    assert_eq!(lengths(&planned(&short, &fleet).map), [0, 0, 30]);
 }
 
 #[test]
@@ -280,7 +337,7 @@ fn long_history(partitions: u32, count: usize, events: u32) -> u32 {
         };
         fleet.apply(&event);
         let plan = planned(&map, &fleet);
-        let judge = Judge::new(&fleet.nodes, 3, partitions);
+        let judge = Judge::new(&fleet.nodes, 3, &map);
         assert_eq!(plan.moved, judge.bound(&map), "event {number}: {event:?}");
         moved += plan.moved;
         map = plan.map;

@@ -62,11 +62,11 @@ impl Graph {
     }
 }
 
-/// The fewest pairs new to `last` that a map by the rules of `judge` can have.
-pub(super) fn movement(last: &PlacementMap, judge: &Judge) -> u32 {
+/// The fewest pairs new to `last` that a map by the rules of `judge` can have. None if no map is by them.
+pub(super) fn movement(last: &PlacementMap, judge: &Judge) -> Option<u32> {
     let mut graph = Graph::default();
     let (source, sink) = (graph.place(), graph.place());
-    let mut must = 0;
+    let (mut must, mut total) = (0, 0);
     let nodes: Vec<_> = judge.nodes.iter().map(|(id, &(zone, least, most))| (*id, zone, least, most)).collect();
     let places: Vec<_> = nodes.iter().map(|_| graph.place()).collect();
     for (&(_, _, least, most), &place) in nodes.iter().zip(&places) {
@@ -77,20 +77,25 @@ pub(super) fn movement(last: &PlacementMap, judge: &Judge) -> u32 {
     for partition in 0..=(judge.partitions - 1) as u16 {
         let had: Vec<_> = last.holders(partition).map(|node| node.uuid()).collect();
         let own = graph.place();
-        graph.way(source, own, judge.copies, 0);
-        for (zone, &(_, fewest, most)) in judge.zones.iter().enumerate() {
+        let at = usize::from(partition);
+        graph.way(source, own, judge.length(at), 0);
+        total += judge.length(at);
+        for (zone, (_, fewest, most)) in judge.zones(at).into_iter().enumerate() {
             let part = graph.place();
             graph.way(own, part, fewest, MUST);
             graph.way(own, part, most - fewest, 0);
             must += fewest as i64;
             for ((id, of, ..), &place) in nodes.iter().zip(&places) {
-                if *of == zone {
+                if *of == zone && judge.may_hold(at, id) {
                     graph.way(part, place, 1, i64::from(!had.contains(id)));
                 }
             }
         }
     }
-    let total = judge.copies * judge.partitions as usize;
-    let cost: i64 = (0..total).map(|_| graph.send(source, sink).expect("the judge asks for what can be")).sum();
-    u32::try_from(cost - must * MUST).expect("what must be is")
+    let mut cost = -must * MUST;
+    for _ in 0..total {
+        cost += graph.send(source, sink)?;
+    }
+    // What must be and is not weighs more than all that can move.
+    u32::try_from(cost).ok().filter(|moved| i64::from(*moved) < -MUST)
 }
