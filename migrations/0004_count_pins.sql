@@ -112,7 +112,7 @@ begin
         select array_agg(held.key) into dropped from held where held.refs = 0;
         if dropped is not null then
             update public.placements
-            set status = 'unpinning', generation = generation + 1, lease_until = null, attempts = 0,
+            set status = 'unpinning', generation = generation + 1, lease_until = null, attempts = 0, moved = false,
                 placed = now(), next_attempt = now(), error = null
             where content = any (dropped) and status <> 'unpinning';
         end if;

@@ -234,6 +234,7 @@ begin
                     next_attempt = case p.status when 'queued' then p.next_attempt else now() end,
                     error = case p.status when 'queued' then p.error end,
                     reason = case p.status when 'queued' then p.reason end,
+                    moved = p.moved and p.status = 'queued',
                     after = null
                 from turns
                 where p.content = turns.content and p.node_id = turns.node_id

@@ -21,7 +21,9 @@ use crate::{
     db::{
         Database,
         lead::{self, LeadError, Office, Role},
+        nodes::NodeRow,
     },
+    fleet::Fleet,
     metrics::Metrics,
     nats::Nats,
     wake::Waker,
@@ -41,6 +43,9 @@ use uuid::Uuid;
 /// Time between two tries to get an office that somebody else has.
 const RETRY: Duration = Duration::from_millis(1_500);
 
+/// How many nodes stand for office.
+const CANDIDATES: usize = 5;
+
 /// What an office needs.
 #[derive(Clone)]
 pub struct Leader {
@@ -48,8 +53,10 @@ pub struct Leader {
     pub db: Database,
     /// Where leases are kept.
     pub nats: Nats,
-    /// Which fleet this is.
-    pub fleet: Uuid,
+    /// Tells the fleet from others that share its NATS.
+    pub fleet_id: Uuid,
+    /// The fleet as last seen.
+    pub fleet: Fleet,
     /// Which node we are.
     pub node: NodeId,
     /// Where to announce jobs that an office made.
@@ -96,11 +103,21 @@ pub async fn run(leader: Leader, stop: CancellationToken) {
     }
 }
 
+/// Whether a node stands for office: a few do, so that a large fleet does not keep NATS busy. Those are the first by id of
+/// who lives; whoever knows of nobody stands.
+fn stands(nodes: &[NodeRow], own: NodeId) -> bool {
+    nodes.iter().filter(|node| node.live && node.id < own.uuid()).count() < CANDIDATES
+}
+
 /// Takes an office whenever it is free, and holds it for as long as the lease and the epoch last.
 async fn stand(leader: Arc<Leader>, role: Role, stop: CancellationToken) {
-    let lessor = Lessor::new(leader.nats.clone(), leader.fleet, leader.node);
+    let lessor = Lessor::new(leader.nats.clone(), leader.fleet_id, leader.node);
     leader.metrics.leads(role.as_str(), false);
     while !stop.is_cancelled() {
+        if !stands(&leader.fleet.nodes(), leader.node) {
+            stop.run_until_cancelled(tokio::time::sleep(RETRY)).await;
+            continue;
+        }
         match stop.run_until_cancelled(lessor.take(role)).await {
             Some(Ok(Some(lease))) => hold(&leader, lease, role, &stop).await,
             Some(Ok(None)) | None => {}

@@ -74,7 +74,7 @@ impl Default for Metrics {
             ),
             reconciled: counters(
                 "anchorage_reconciled_total",
-                "Contents that Kubo did not hold (missing) or held beyond its placements (extra), set right.",
+                "Contents that Kubo did not hold (missing), not whole (broken), or beyond its placements (extra), set right.",
                 &["result"],
             ),
             garbage_collections: counter("anchorage_garbage_collections_total", "Garbage collections of this Kubo."),
@@ -114,7 +114,7 @@ impl Metrics {
         self.accepted.inc_by(pins);
     }
 
-    /// Counts contents that were set right: `missing` or `extra`.
+    /// Counts contents that were set right: `missing`, `broken` or `extra`.
     pub fn reconciled(&self, result: &'static str, contents: i64) {
         self.reconciled.with_label_values(&[result]).inc_by(u64::try_from(contents).unwrap_or(0));
     }

@@ -168,7 +168,8 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
     let leader = Leader {
         db: db.clone(),
         nats: nats.clone(),
-        fleet: fleet_id,
+        fleet_id,
+        fleet: fleet.clone(),
         node,
         waker: waker.clone(),
         metrics: Arc::clone(&service.metrics),

@@ -15,6 +15,7 @@ mod reports;
 mod results;
 mod sweep;
 mod unpin;
+mod verify;
 
 pub use lanes::Slots;
 

@@ -175,6 +175,20 @@ async fn what_a_lost_node_held_is_copied_from_the_others_and_a_wiped_disk_is_fil
     fleet.wait_settled(4).await;
     fleet.check_kubos().await;
 
+    // Blocks that a crash has kept from the disk, under pins that are there: Kubo says that it holds them, and is not
+    // believed.
+    let blocks = dir.state().join("kubo/node-1/blocks");
+    let lost = watched::remove_blocks(&blocks);
+    send(dev.pid_of("/pids/kubo/1"), Signal::SIGKILL);
+    until("what was broken is fetched again", async || {
+        (fleet.metric(1, "anchorage_reconciled_total{result=\"broken\"}").await > 0.0).then_some(())
+    })
+    .await;
+    fleet.wait_settled(4).await;
+    fleet.check_kubos().await;
+    fleet.check_blocks(1).await;
+    println!("{lost} files of blocks were lost");
+
     // Somebody else's pin is too much, and is let go at the second look.
     let stranger = dev.add(0, "nobody asked for this").await;
     until("it is let go", async || (!fleet.kubo_holds(0, &stranger).await).then_some(())).await;

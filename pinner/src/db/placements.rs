@@ -340,6 +340,18 @@ pub async fn pinned(
     keys.iter().map(|key| content(key)).collect()
 }
 
+/// The up to `max` contents that were placed on `node` last and are pinned there.
+pub async fn latest_pinned(db: &Database, node: NodeId, max: usize) -> sqlx::Result<Vec<ContentKey>> {
+    let keys: Vec<Vec<u8>> = sqlx::query_scalar(
+        "select content from placements where node_id = $1 and status = 'pinned' order by job desc limit $2",
+    )
+    .bind(node.uuid())
+    .bind(i64::try_from(max).unwrap_or(i64::MAX))
+    .fetch_all(&db.worker)
+    .await?;
+    keys.iter().map(|key| content(key)).collect()
+}
+
 /// `node` was found not to hold these contents: it fetches them again. Gives how many were thought to be pinned.
 pub async fn lose(db: &Database, node: NodeId, contents: &[ContentKey]) -> sqlx::Result<i64> {
     sqlx::query_scalar("select lose_pins($1, $2)").bind(node.uuid()).bind(bytes(contents)).fetch_one(&db.worker).await

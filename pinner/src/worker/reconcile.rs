@@ -3,21 +3,23 @@
 //!
 //! Kubo's list and the table are both read as streams; eight bytes for each pin are kept. Neither is true for longer than
 //! a moment, so whatever differs is looked at once more by itself, with nobody else working on it. What is too much is let
-//! go when it was too much the last time, too: it may be an upload that no node has fetched yet.
+//! go when it was too much the last time, too: it may be an upload that no node has fetched yet. Of each thousand contents
+//! one is walked block by block ([`verify`]).
 
-use super::Running;
+use super::{Running, verify};
 use crate::{
     db::placements,
     kubo::{KuboError, pins::Pin},
 };
 use pinner_core::{attempt::spread, content::ContentKey};
+use rand::seq::IndexedRandom as _;
 use std::{
     collections::HashSet,
     hash::{BuildHasher, RandomState},
     sync::atomic::Ordering,
     time::Duration,
 };
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 
 /// The first comparison comes this long after the start: what a crash left behind should not wait for an hour.
 const FIRST: Duration = Duration::from_secs(60);
@@ -49,10 +51,16 @@ pub(super) async fn run(running: &Running) {
     let every = running.worker.settings.reconcile;
     let mut suspects = HashSet::new();
     let mut wait = FIRST.min(every);
+    let mut kubo_ready = running.kubo_ready.clone();
     loop {
-        sleep(spread(wait, rand::random())).await;
+        let due = sleep(spread(wait, rand::random()));
+        tokio::select! {
+            () = due => {}
+            // Also at the start.
+            () = comes_back(&mut kubo_ready) => verify::latest(running).await,
+        }
         wait = every;
-        if !*running.worker.kubo_ready.borrow() {
+        if !*kubo_ready.borrow() {
             continue;
         }
         match compare(running, &mut suspects).await {
@@ -63,6 +71,18 @@ pub(super) async fn run(running: &Running) {
                 running.worker.metrics.reconciled("extra", extra);
             }
             Err(error) => tracing::warn!(%error, "cannot compare Kubo with its placements; tries again later"),
+        }
+    }
+}
+
+/// Waits until Kubo answers that did not.
+async fn comes_back(kubo_ready: &mut watch::Receiver<bool>) {
+    loop {
+        if kubo_ready.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        if *kubo_ready.borrow_and_update() {
+            return;
         }
     }
 }
@@ -124,6 +144,12 @@ async fn fetch_missing(running: &Running, is_held: impl Fn(&ContentKey) -> bool)
     loop {
         let page = placements::pinned(&worker.db, worker.node, after.as_ref(), BATCH).await?;
         let mut lost = Vec::new();
+        let sample = page.choose(&mut rand::rng()).filter(|content| is_held(content));
+        if let Some(sample) = sample
+            && !verify::verify(running, sample).await.unwrap_or(true)
+        {
+            missing += 1;
+        }
         for content in page.iter().filter(|content| !is_held(content)) {
             let _alone = running.exclusive.lock(content).await;
             if !worker.kubo.is_pinned(content).await? {

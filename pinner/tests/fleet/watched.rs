@@ -4,7 +4,7 @@ use crate::running::{Dev, PATIENCE, pause};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, fs, path::Path, time::Instant};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,21 @@ impl Watch {
         assert!(samples > 5, "too few samples to say anything: {samples}");
         samples
     }
+}
+
+/// Removes the files of all blocks below a directory. Gives how many those were.
+pub(crate) fn remove_blocks(directory: &Path) -> usize {
+    let mut removed = 0;
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            removed += remove_blocks(&path);
+        } else if path.extension().is_some_and(|extension| extension == "data") {
+            fs::remove_file(path).unwrap();
+            removed += 1;
+        }
+    }
+    removed
 }
 
 /// Waits for something, as long as real programs on a busy machine may take.
@@ -258,6 +273,16 @@ impl Fleet {
             self.http.post(url).send().await.unwrap();
         }
         self.http.post(format!("{}/api/v0/repo/gc", self.kubos[node])).send().await.unwrap().text().await.unwrap();
+    }
+
+    /// Fails unless a Kubo has every block of what it has pinned through the service.
+    pub(crate) async fn check_blocks(&self, node: usize) {
+        let asked = self.cids().await;
+        for cid in self.kubo_pins(node).await.into_iter().filter(|cid| asked.contains(cid)) {
+            let url = format!("{}/api/v0/dag/stat?arg={cid}&progress=false&offline=true", self.kubos[node]);
+            let answer = self.http.post(url).send().await.unwrap();
+            assert!(answer.status().is_success(), "{cid} is not whole: {}", answer.text().await.unwrap());
+        }
     }
 
     /// Fails unless every Kubo holds exactly what the placements say.

@@ -1,0 +1,57 @@
+//! Whether Kubo has the blocks of what it says is pinned.
+//!
+//! Kubo writes a pin's record and its blocks one after the other, and a crash may keep the one without the other (HAZARDS
+//! 15). So when Kubo comes back, what was placed here last is walked block by block, and at every comparison some of the
+//! rest. What lacks a block is unpinned and fetched again, from the other holders.
+
+use super::Running;
+use crate::{
+    db::placements,
+    kubo::{Kubo, KuboError},
+};
+use pinner_core::content::ContentKey;
+
+/// What a Kubo that comes back has to prove: more than it can have had under way.
+const LATEST: usize = 256;
+
+/// Verifies what was placed here last.
+pub(super) async fn latest(running: &Running) {
+    let contents = match placements::latest_pinned(&running.db, running.node, LATEST).await {
+        Ok(contents) => contents,
+        Err(error) => return tracing::warn!(%error, "cannot verify what was pinned last"),
+    };
+    let mut broken = 0;
+    for content in &contents {
+        match verify(running, content).await {
+            Ok(is_whole) => broken += i64::from(!is_whole),
+            Err(error) => return tracing::warn!(%error, "cannot verify what was pinned last"),
+        }
+    }
+    if broken > 0 {
+        tracing::warn!(broken, of = contents.len(), "Kubo lacked blocks of what it had pinned; they are fetched again");
+        running.metrics.reconciled("broken", broken);
+    }
+}
+
+/// Whether a content is whole. If not, it is let go and fetched again.
+pub(super) async fn verify(running: &Running, content: &ContentKey) -> anyhow::Result<bool> {
+    let _alone = running.exclusive.lock(content).await;
+    let _working = running.gates.pins.read().await;
+    if !lacks_a_block(&running.kubo, content).await? || !running.kubo.is_pinned(content).await? {
+        return Ok(true);
+    }
+    running.kubo.unpin(content).await?;
+    placements::lose(&running.db, running.node, std::slice::from_ref(content)).await?;
+    running.lanes.look();
+    Ok(false)
+}
+
+/// Whether a walk through the content ended at a block that is not there. One that takes too long proves nothing.
+async fn lacks_a_block(kubo: &Kubo, content: &ContentKey) -> Result<bool, KuboError> {
+    match kubo.measure(content).await {
+        Ok(_) => Ok(false),
+        Err(KuboError::Refused(why)) => Ok(why.contains("could not find") || why.contains("not found")),
+        Err(KuboError::Unreachable(error)) if error.is_timeout() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
