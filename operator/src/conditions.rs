@@ -86,12 +86,12 @@ pub fn news<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<&'a Conditi
 }
 
 /// Whether a condition says something good. `Degraded` is the one that is good when false; neither a drain nor a pause nor
-/// progress is bad, but a pause that nobody ended is.
+/// progress is bad, but a pause that nobody ended, or that was refused, is.
 #[must_use]
 pub fn is_good(condition: &Condition) -> bool {
     match condition.type_.as_str() {
         "Degraded" => condition.status != "True",
-        "Maintenance" => condition.reason != crate::cluster::pause::EXPIRED,
+        "Maintenance" => !matches!(condition.reason.as_str(), crate::cluster::pause::EXPIRED | "Refused"),
         "Progressing" | "Draining" | "Drained" | "Schedulable" => true,
         _ => condition.status == "True",
     }

@@ -61,10 +61,19 @@ pub fn step(request: &Maintenance, noted: Option<&MaintenanceStatus>, report: &P
 }
 
 impl Pause {
-    /// Whether moves stop now, as far as known: a request counts as soon as it is seen.
+    /// Whether moves stop now, as far as known: a request counts as soon as it is seen, unless the pinners refuse it.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.request.is_paused() || matches!(&self.report, Some(Ok(report)) if report.paused)
+        let is_coming = self.request.is_paused() && self.refusal().is_none();
+        is_coming || matches!(&self.report, Some(Ok(report)) if report.paused)
+    }
+
+    /// What the pinners do not like about the request.
+    fn refusal(&self) -> Option<&str> {
+        match &self.report {
+            Some(Err(AdminError::Refused { status: 400, details })) => Some(details),
+            _ => None,
+        }
     }
 
     /// Whether the pinners are yet to hear, or to do, what was asked for.
@@ -73,7 +82,7 @@ impl Pause {
         match (&self.request, &self.report) {
             (Maintenance::None, _) => self.status(noted).is_some(),
             (Maintenance::Paused(wanted), Some(Ok(report))) => !has(report, wanted) && !has_ended(report, wanted),
-            (Maintenance::Paused(_), _) => true,
+            (Maintenance::Paused(_), _) => self.refusal().is_none(),
             (Maintenance::Expired(was), Some(Ok(report))) => is_of(report, was),
             (Maintenance::Expired(_), _) => false,
         }
@@ -96,6 +105,10 @@ impl Pause {
         match (&self.request, &self.report) {
             (Maintenance::Paused(wanted), Some(Ok(report))) if has(report, wanted) => on(wanted),
             (Maintenance::Paused(wanted), Some(Ok(report))) if has_ended(report, wanted) => ended(wanted),
+            (Maintenance::Paused(_), _) if self.refusal().is_some() => {
+                let details = self.refusal().unwrap_or_default();
+                no(MAINTENANCE, "Refused", format!("nothing is paused, for the pinners refuse the pause: {details}"))
+            }
             (Maintenance::Paused(_), report) => {
                 let why = why(report.as_ref());
                 no(MAINTENANCE, "WaitingForPinners", format!("the pause waits until it can be passed on: {why}"))
@@ -293,6 +306,8 @@ mod tests {
         assert_eq!(verdict(request(), None), ("False", "WaitingForPinners"));
         assert_eq!(verdict(request(), Some(Err(AdminError::NotRegistered))), ("False", "WaitingForPinners"));
         assert_eq!(verdict(request(), Some(Ok(paused("disk", NOON)))), ("True", "Requested"));
+        let refused = AdminError::Refused { status: 400, details: "untilTime: is more than 30 days away".to_owned() };
+        assert_eq!(verdict(request(), Some(Err(refused))), ("False", "Refused"));
         assert_eq!(verdict(Maintenance::None, None), ("Unknown", "WaitingForPinners"));
         assert_eq!(verdict(Maintenance::None, Some(Ok(paused("by hand", NOON)))), ("True", "RequestedByAdmin"));
         assert_eq!(verdict(Maintenance::Expired(wanted.clone()), None), ("False", "Expired"));

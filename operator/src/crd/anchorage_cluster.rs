@@ -33,6 +33,8 @@ use super::shared::{self, Resources, Storage};
     printcolumn(name = "Up", type_ = "integer", json_path = ".status.readyNodes", description = "PinNodes that are ready"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(name = "Progress", type_ = "string", json_path = ".status.conditions[?(@.type=='Progressing')].reason"),
+    printcolumn(name = "Paused", type_ = "string", json_path = ".status.conditions[?(@.type=='Maintenance')].status"),
     printcolumn(name = "Database", type_ = "string", json_path = ".status.conditions[?(@.type=='DatabaseReady')].status"),
     printcolumn(name = "NATS", type_ = "string", json_path = ".status.conditions[?(@.type=='NatsReady')].status"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
@@ -321,7 +323,7 @@ pub struct MaintenanceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub reason: Option<String>,
-    /// When the pause ends by itself. Without it, four hours after it began.
+    /// When the pause ends by itself, at most 30 days from when it begins. Without it, four hours after it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "shared::date_time")]
     pub until: Option<String>,

@@ -9,6 +9,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -211,6 +212,11 @@ impl FakePinner {
         match *method {
             Method::GET => {}
             Method::PUT => {
+                let until: Timestamp = body["untilTime"].as_str().unwrap().parse().unwrap();
+                if until.duration_since(Timestamp::now()) > SignedDuration::from_hours(30 * 24) {
+                    let error = json!({ "reason": "BAD_REQUEST", "details": "untilTime is more than 30 days away" });
+                    return Some(answer(StatusCode::BAD_REQUEST, &json!({ "error": error })));
+                }
                 state.maintenance = json!({
                     "paused": true, "startTime": "2026-01-01T00:00:00Z", "untilTime": body["untilTime"],
                     "reason": body["reason"], "requestToken": body["requestToken"],
@@ -266,7 +272,7 @@ impl State {
     fn as_it_is(&self, node: &Value) -> Value {
         let mut node = node.clone();
         if node["drain"].is_object() {
-            node["drain"]["heartbeatTime"] = json!(k8s_openapi::jiff::Timestamp::now().to_string());
+            node["drain"]["heartbeatTime"] = json!(Timestamp::now().to_string());
         }
         if node["state"] == "draining" && self.maintenance["paused"] == true {
             node["drain"]["blockedBy"] = json!(["the cluster is in maintenance"]);

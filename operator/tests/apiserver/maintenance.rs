@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anchorage_operator::names;
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::sample::{spec, with};
@@ -12,15 +13,15 @@ use crate::scene::{Scene, until};
 async fn a_pause_is_on_when_the_pinners_have_it_and_ends_when_it_is_taken_back() {
     let scene = Scene::set("paused").await;
     let operator = scene.operator();
-    let pause = json!({ "reason": "new switches", "until": "2999-01-01T00:00:00Z" });
+    let end = Timestamp::from_second(Timestamp::now().as_second() + 3600).unwrap().to_string();
+    let pause = json!({ "reason": "new switches", "until": end });
     scene.apply_cluster(with(spec(2), "maintenance", pause)).await;
     let message = scene.cluster_condition("Maintenance", "False", "WaitingForPinners").await;
     assert!(message.contains("no pinner is ready"), "{message}");
     scene.bring_up(2).await;
     let message = scene.cluster_condition("Maintenance", "True", "Requested").await;
-    assert!(message.starts_with("paused until 2999-01-01T00:00:00Z: new switches."), "{message}");
-    let asked =
-        json!({ "reason": "new switches", "requestToken": "new switches", "untilTime": "2999-01-01T00:00:00Z" });
+    assert!(message.starts_with(&format!("paused until {end}: new switches.")), "{message}");
+    let asked = json!({ "reason": "new switches", "requestToken": "new switches", "untilTime": end });
     assert_eq!(scene.pinner.pauses(), [asked]);
     let status = scene.clusters().get("demo").await.unwrap().status.unwrap().maintenance.unwrap();
     assert_eq!(status.request_token, "new switches");
@@ -72,6 +73,20 @@ async fn a_pause_that_its_operator_was_killed_over_is_known_as_its_own() {
     })
     .await;
     scene.cluster_condition("Maintenance", "False", "NotRequested").await;
+    operator.end().await;
+    scene.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_that_the_pinners_refuse_pauses_nothing() {
+    let scene = Scene::set("paused-for-ever").await;
+    let operator = scene.operator();
+    scene.apply_cluster(spec(3)).await;
+    scene.bring_up(3).await;
+    scene.apply_cluster(with(spec(2), "maintenance", json!({ "until": "2999-01-01T00:00:00Z" }))).await;
+    let message = scene.cluster_condition("Maintenance", "False", "Refused").await;
+    assert!(message.ends_with("untilTime is more than 30 days away"), "{message}");
+    scene.cluster_condition("Progressing", "True", "ScalingDown").await;
     operator.end().await;
     scene.strike().await;
 }
