@@ -9,6 +9,7 @@
 //! - [`http`]: the surface. [`accept`]: pins coming and going. [`tokens`]: who may.
 //! - [`db`]: every statement, and the transactions that are the only way to it.
 //! - [`worker`]: placements becoming pins on the [`kubo`] beside us; [`bell`], [`wake`] and [`nats`] make it quick.
+//! - [`changed`]: pinners telling each other that what they keep copies of has changed.
 //! - [`pulse`] and [`fleet`]: the other nodes. [`lead`]: who plans and moves for all of them. [`metrics`], [`count`] and [`fold`]: the numbers.
 //! - [`explain`]: an error as one sentence.
 //! - [`dev`]: all of it on one machine. [`admin`]: the admin API from a terminal.
@@ -16,6 +17,7 @@
 pub mod accept;
 pub mod admin;
 pub mod bell;
+pub mod changed;
 pub mod config;
 pub mod count;
 pub mod db;

@@ -1,8 +1,9 @@
-//! NATS JetStream: wake-ups for pinners. All of it may be lost at any time; the sweep finds the work (HAZARDS 5).
+//! NATS: wake-ups for pinners over JetStream, and announcements to whoever listens. All of it may be lost at any time;
+//! the sweep finds the work, and copies are read again now and then (HAZARDS 5).
 
 use crate::{config, db::placements::Wake};
 use async_nats::{
-    Client, ConnectOptions, Event,
+    Client, ConnectOptions, Event, Subscriber,
     jetstream::{
         self,
         consumer::{AckPolicy, PullConsumer, pull},
@@ -15,6 +16,7 @@ use percent_encoding::percent_decode_str;
 use pinner_core::id::NodeId;
 use serde::{Deserialize, Serialize};
 use std::{fmt::Write as _, time::Duration};
+use tokio::sync::watch;
 
 /// The work queue.
 pub const STREAM: &str = "ANCHORAGE_WORK";
@@ -61,6 +63,8 @@ pub struct Nats {
     client: Client,
     context: jetstream::Context,
     replicas: usize,
+    /// Counts the moments in which messages may have been missed.
+    missed: watch::Sender<u64>,
 }
 
 impl Nats {
@@ -68,13 +72,20 @@ impl Nats {
     /// never work.
     pub async fn connect(config: &config::Nats, name: &str) -> Result<Self, NatsError> {
         let Servers { urls, login } = Servers::parse(config.url.expose())?;
+        let missed = watch::Sender::new(0);
+        let missed_by_events = missed.clone();
         let mut options = ConnectOptions::new()
             .name(name)
             .retry_on_initial_connect()
             .ping_interval(Duration::from_secs(10))
             .connection_timeout(Duration::from_secs(5))
             .reconnect_delay_callback(|attempts| Duration::from_millis((50 << attempts.min(6)) as u64))
-            .event_callback(log_event);
+            .event_callback(move |event| {
+                if matches!(event, Event::Connected | Event::SlowConsumer(_)) {
+                    missed_by_events.send_modify(|number| *number += 1);
+                }
+                log_event(event)
+            });
         if let Some((user, password)) = login {
             options = options.user_and_password(user, password);
         }
@@ -86,12 +97,32 @@ impl Nats {
         let client = options.connect(urls).await.map_err(|error| NatsError::Config(format!("url: {error}")))?;
         let mut context = jetstream::new(client.clone());
         context.set_timeout(Duration::from_secs(5));
-        Ok(Self { client, context, replicas: config.replicas })
+        Ok(Self { client, context, replicas: config.replicas, missed })
     }
 
     /// Whether the connection stands at this moment.
     pub fn is_connected(&self) -> bool {
         matches!(self.client.connection_state(), async_nats::connection::State::Connected)
+    }
+
+    /// Changes whenever messages may have been missed: after each connection, and when some were dropped because they
+    /// were read too slowly.
+    pub fn missed(&self) -> watch::Receiver<u64> {
+        self.missed.subscribe()
+    }
+
+    /// Sends an empty message to each subject, to whoever listens now. Returns once they are on their way; without a
+    /// connection that is when there is one again.
+    pub async fn tell(&self, subjects: Vec<String>) -> Result<(), NatsError> {
+        for subject in subjects {
+            self.client.publish(subject, Bytes::new()).await.map_err(NatsError::server)?;
+        }
+        self.client.flush().await.map_err(NatsError::server)
+    }
+
+    /// Listens to a subject, also after the connection was lost and came back. Messages may be missed meanwhile.
+    pub async fn hear(&self, subject: String) -> Result<Subscriber, NatsError> {
+        self.client.subscribe(subject).await.map_err(NatsError::server)
     }
 
     /// Makes the stream if it is not there, for example after all data of the servers was lost.
@@ -205,7 +236,9 @@ async fn log_event(event: Event) {
         Event::Connected => tracing::info!("connected to NATS"),
         Event::Disconnected => tracing::warn!("lost the connection to NATS; work goes on by the sweep"),
         Event::SlowConsumer(_) => {
-            tracing::warn!("NATS dropped messages that were read too slowly; the sweep finds their work")
+            tracing::warn!(
+                "NATS dropped messages that were read too slowly; the sweep finds their work, and copies are read again"
+            )
         }
         other => tracing::debug!(event = %other, "NATS"),
     }

@@ -6,6 +6,7 @@
 use crate::{
     accept::lanes::Lanes,
     bell::Bell,
+    changed::{self, Changes},
     config::{NetworkMode, ServeConfig},
     count,
     db::{Database, fleet, nodes, orgs, readiness},
@@ -27,7 +28,7 @@ use pinner_core::{address::AddressRule, id::NodeId, retry::RetryPolicy};
 use std::{
     net::{SocketAddr, TcpListener},
     sync::{
-        Arc,
+        Arc, RwLock,
         atomic::{AtomicI64, AtomicU64},
     },
     time::Duration,
@@ -124,6 +125,7 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
     let fleet = Fleet::new(address_rule(&config));
     let bell = Bell::default();
     let (waker, wakes) = Waker::new(node, bell.clone());
+    let changes = Changes::default();
     let (kubo_ready, kubo_state) = watch::channel(false);
     let turn = Arc::new(AtomicI64::new(0));
     let db = service.db.clone();
@@ -189,13 +191,25 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
         metrics: Arc::clone(&service.metrics),
     };
     let (lanes, each_lane) = Lanes::new(&counting.db, &waker, &service.metrics);
-    service.set_ready(Ready::new(node, fleet, waker, lanes, kubo_state, kubo, nats.clone(), keys));
+    service.set_ready(Ready {
+        node,
+        fleet,
+        waker,
+        lanes,
+        kubo_ready: kubo_state,
+        kubo,
+        nats: nats.clone(),
+        changes: changes.clone(),
+        keys: RwLock::new(Arc::new(keys)),
+    });
     tracing::info!(node = %node, "ready");
 
     let mut parts = JoinSet::new();
     parts.spawn(pulse.run(stop.clone()));
     parts.spawn(wake::send(nats.clone(), wakes, stop.clone()));
-    parts.spawn(wake::receive(nats, node, bell.clone(), stop.clone()));
+    parts.spawn(wake::receive(nats.clone(), node, bell.clone(), stop.clone()));
+    parts.spawn(changed::send(nats.clone(), changes.clone(), stop.clone()));
+    parts.spawn(changed::receive(nats, changes, stop.clone()));
     parts.spawn(lead::run(leader, stop.clone()));
     parts.spawn(fold::run(service.db.clone(), stop.clone()));
     for lane in each_lane {

@@ -2,6 +2,7 @@
 
 use crate::{
     accept::lanes::Lanes,
+    changed::Changes,
     config::{Rebalance, Replication, Secret},
     db::Database,
     fleet::Fleet,
@@ -69,25 +70,13 @@ pub struct Ready {
     pub kubo: Kubo,
     /// Whether NATS is connected.
     pub nats: crate::nats::Nats,
-    keys: RwLock<Arc<TokenKeys>>,
+    /// Where commits announce that what pinners keep copies of has changed.
+    pub changes: Changes,
+    /// The signing keys in use.
+    pub keys: RwLock<Arc<TokenKeys>>,
 }
 
 impl Ready {
-    /// Puts together what became known.
-    #[expect(clippy::too_many_arguments, reason = "one for each part")]
-    pub fn new(
-        node: NodeId,
-        fleet: Fleet,
-        waker: Waker,
-        lanes: Lanes,
-        kubo_ready: watch::Receiver<bool>,
-        kubo: Kubo,
-        nats: crate::nats::Nats,
-        keys: TokenKeys,
-    ) -> Self {
-        Self { node, fleet, waker, lanes, kubo_ready, kubo, nats, keys: RwLock::new(Arc::new(keys)) }
-    }
-
     /// The signing keys in use.
     pub fn keys(&self) -> Arc<TokenKeys> {
         Arc::clone(&self.keys.read().expect("nobody panics while holding this lock"))

@@ -10,6 +10,7 @@ mod stage;
 mod bad_input;
 mod belt;
 mod bulk;
+mod changes;
 mod cors;
 mod counts;
 mod errors;

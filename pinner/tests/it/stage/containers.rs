@@ -34,7 +34,8 @@ pub(crate) fn postgres() -> u16 {
 /// Accounts of the shared NATS. A test has one for itself, so that no stream is shared.
 const ACCOUNTS: usize = 64;
 
-static NATS: LazyLock<u16> = LazyLock::new(nats_server);
+/// Port of the NATS that tests share.
+pub(crate) static NATS: LazyLock<u16> = LazyLock::new(nats_server);
 
 /// Starts a NATS server, for a test that takes it away.
 pub(crate) fn nats_server() -> u16 {
