@@ -59,6 +59,8 @@ enum AdminCommand {
         #[arg(long, value_name = "TIME", default_value = "24h", value_parser = time_span::parse)]
         timeout: Duration,
     },
+    /// Shows what the caches of the pinner that answers hold and how often they answered
+    CacheStats,
     /// Lists the orgs, what they hold and may hold
     Orgs,
     /// Limits what an org may hold; what it holds already stays
@@ -92,6 +94,16 @@ enum AdminCommand {
         #[arg(long, value_name = "TIME", value_parser = time_span::parse)]
         ttl: Option<Duration>,
     },
+    /// Revokes a token: it is refused everywhere within five seconds
+    RevokeToken {
+        /// The token's id, as mint-token told it
+        #[arg(value_name = "ID")]
+        token: String,
+    },
+    /// Changes the key that signs tokens; tokens that older keys signed stay good
+    RotateKey,
+    /// Clears the denylist of tokens that have ended by themselves
+    PruneDenylist,
 }
 
 /// A limit to set.

@@ -19,6 +19,7 @@ pub mod placements;
 mod pool;
 pub mod readiness;
 pub mod roles;
+pub mod tokens;
 pub mod usage;
 
 use crate::config;
@@ -60,8 +61,8 @@ impl Database {
         Ok(TenantTx(tx))
     }
 
-    /// Opens a connection of the API that belongs to the caller alone, to write batches of pins with: see
-    /// [`batch::write`].
+    /// Opens a connection of the API that belongs to the caller alone: to write batches of pins with, see
+    /// [`batch::write`], or to look at something that requests must not keep from being seen.
     pub async fn lane(&self) -> sqlx::Result<PgConnection> {
         PgConnection::connect_with(&self.api.connect_options()).await
     }

@@ -60,6 +60,10 @@ fn routes(config: &mut web::ServiceConfig) {
                         .route(web::put().to(api::members::put))
                         .route(web::delete().to(api::members::remove)),
                 )
+                .service(
+                    resource("/tokens").route(get().to(api::tokens::list)).route(web::post().to(api::tokens::mint)),
+                )
+                .service(resource("/tokens/{token}").route(web::delete().to(api::tokens::revoke)))
                 .service(resource("/pins/delete").route(web::post().to(api::deletion::delete)))
                 .service(resource("/pins/export").route(get().to(api::export::export)))
                 .service(resource("/pins/import").route(web::post().to(api::import::import)))
@@ -88,6 +92,11 @@ fn routes(config: &mut web::ServiceConfig) {
         )
         .service(resource("/admin/v1/orgs/{org}").route(web::patch().to(admin::orgs::limit)))
         .service(resource("/admin/v1/tokens").route(web::post().to(admin::tokens::mint)))
+        .service(resource("/admin/v1/tokens/{token}").route(web::delete().to(admin::tokens::revoke)))
+        .service(resource("/admin/v1/denylist/prune").route(web::post().to(admin::tokens::prune)))
+        .service(resource("/admin/v1/keys").route(get().to(admin::keys::list)))
+        .service(resource("/admin/v1/keys/rotate").route(web::post().to(admin::keys::rotate)))
+        .service(resource("/admin/v1/cache-stats").route(get().to(admin::caches::stats)))
         .service(resource("/docs").route(get().to(docs::page)))
         .service(resource("/openapi.json").route(get().to(openapi::document)))
         .service(resource("/livez").route(get().to(health::livez)))

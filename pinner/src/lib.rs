@@ -9,7 +9,7 @@
 //! - [`http`]: the surface. [`accept`]: pins coming and going. [`tokens`]: who may.
 //! - [`db`]: every statement, and the transactions that are the only way to it.
 //! - [`worker`]: placements becoming pins on the [`kubo`] beside us; [`bell`], [`wake`] and [`nats`] make it quick.
-//! - [`changed`]: pinners telling each other that what they keep copies of has changed.
+//! - [`changed`]: pinners telling each other that what they keep copies of has changed; [`cache`] and [`limits`]: such copies.
 //! - [`pulse`] and [`fleet`]: the other nodes. [`lead`]: who plans and moves for all of them. [`metrics`], [`count`] and [`fold`]: the numbers.
 //! - [`explain`]: an error as one sentence.
 //! - [`dev`]: all of it on one machine. [`admin`]: the admin API from a terminal.
@@ -17,6 +17,7 @@
 pub mod accept;
 pub mod admin;
 pub mod bell;
+pub mod cache;
 pub mod changed;
 pub mod config;
 pub mod count;
@@ -28,6 +29,7 @@ pub mod fold;
 pub mod http;
 pub mod kubo;
 pub mod lead;
+pub mod limits;
 pub mod metrics;
 pub mod nats;
 pub mod pulse;

@@ -1,5 +1,6 @@
 //! What Prometheus reads. Every label comes from a closed set.
 
+use crate::cache::{CacheName, Tally};
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -11,6 +12,8 @@ pub struct Metrics {
     duration: HistogramVec,
     accepted: IntCounter,
     finished: IntCounterVec,
+    cache_hits: IntCounterVec,
+    cache_misses: IntCounterVec,
     /// Nodes that live, as of the last look at the fleet.
     pub nodes_live: IntGauge,
     /// Placements of all nodes by status.
@@ -52,6 +55,12 @@ impl Default for Metrics {
                 "anchorage_pins_finished_total",
                 "Jobs of this node that ended, by result.",
                 &["result"],
+            ),
+            cache_hits: counters("anchorage_cache_hits_total", "Looks that the copy at hand answered.", &["cache"]),
+            cache_misses: counters(
+                "anchorage_cache_misses_total",
+                "Looks for which there was no copy that is young enough.",
+                &["cache"],
             ),
             nodes_live: IntGauge::new("anchorage_nodes_live", "Nodes seen within the presence TTL.")
                 .expect("the name is well-formed"),
@@ -98,6 +107,11 @@ impl Default for Metrics {
         for collector in all {
             metrics.registry.register(collector).expect("each name is registered once");
         }
+        for counters in [&metrics.cache_hits, &metrics.cache_misses] {
+            metrics.registry.register(Box::new(counters.clone())).expect("each name is registered once");
+        }
+        // What was never looked at reads 0.
+        CacheName::ALL.into_iter().for_each(|name| drop(metrics.cache(name)));
         metrics
     }
 }
@@ -127,6 +141,12 @@ impl Metrics {
     /// Counts an ended job: `pinned`, `retried`, `failed` or `unpinned`.
     pub fn pins_finished(&self, result: &'static str) {
         self.finished.with_label_values(&[result]).inc();
+    }
+
+    /// Counts the looks at a cache.
+    pub fn cache(&self, name: CacheName) -> Tally {
+        let of = |counters: &IntCounterVec| counters.with_label_values(&[name.as_str()]);
+        Tally::new(of(&self.cache_hits), of(&self.cache_misses))
     }
 
     /// Everything, in Prometheus' text format.

@@ -6,20 +6,22 @@
 use crate::{
     accept::lanes::Lanes,
     bell::Bell,
-    changed::{self, Changes},
+    cache::CacheName,
+    changed::{self, Changed, Changes},
     config::{NetworkMode, ServeConfig},
     count,
-    db::{Database, fleet, nodes, orgs, readiness},
+    db::{Database, fleet, nodes, readiness},
     explain::explain,
     fleet::Fleet,
     fold, http,
     kubo::Kubo,
     lead::{self, Leader, Offices},
+    limits::OrgLimits,
     metrics::Metrics,
     nats::Nats,
     pulse::Pulse,
     service::{Ready, Service},
-    tokens::TokenKeys,
+    tokens::checker::{self, Checker},
     wake::{self, Waker},
     worker::{self, Worker},
 };
@@ -28,7 +30,7 @@ use pinner_core::{address::AddressRule, id::NodeId, retry::RetryPolicy};
 use std::{
     net::{SocketAddr, TcpListener},
     sync::{
-        Arc, RwLock,
+        Arc,
         atomic::{AtomicI64, AtomicU64},
     },
     time::Duration,
@@ -46,8 +48,6 @@ use uuid::Uuid;
 const DATABASE_RETRY_MAX: Duration = Duration::from_secs(5);
 /// How long a Kubo that does not answer may hold up the start; one that is not there does not.
 const FIRST_BEAT: Duration = Duration::from_secs(3);
-/// How often keys that were made or retired elsewhere are taken up.
-const KEYS_REFRESH: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(config: ServeConfig) -> anyhow::Result<()> {
@@ -115,7 +115,7 @@ fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
 
 /// Everything behind the sockets, from the first look at the database to the last job handed back.
 async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: CancellationToken) -> anyhow::Result<()> {
-    let Some(Entered { node, fleet: fleet_id, keys }) =
+    let Some(Entered { node, fleet: fleet_id, checker }) =
         stop.run_until_cancelled(wait_for_database(&config, &service)).await
     else {
         return Ok(());
@@ -126,6 +126,8 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
     let bell = Bell::default();
     let (waker, wakes) = Waker::new(node, bell.clone());
     let changes = Changes::default();
+    let limits = Arc::new(OrgLimits::new(service.metrics.cache(CacheName::OrgLimits)));
+    let (tokens_changed, limits_changed) = (changes.watch(Changed::Tokens), changes.watch(Changed::Limits));
     let (kubo_ready, kubo_state) = watch::channel(false);
     let turn = Arc::new(AtomicI64::new(0));
     let db = service.db.clone();
@@ -200,7 +202,9 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
         kubo,
         nats: nats.clone(),
         changes: changes.clone(),
-        keys: RwLock::new(Arc::new(keys)),
+        limits: Arc::clone(&limits),
+        checker: Arc::clone(&checker),
+        node_name: config.node.name.clone(),
     });
     tracing::info!(node = %node, "ready");
 
@@ -216,7 +220,8 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
         parts.spawn(lane.run());
     }
     parts.spawn(count::run(counting, stop.clone()));
-    parts.spawn(refresh_keys(Arc::clone(&service), config.token_root.clone(), stop.clone()));
+    parts.spawn(checker::run(checker, service.db.clone(), tokens_changed, stop.clone()));
+    parts.spawn(limits.forget(limits_changed, stop.clone()));
     parts.spawn(async move { worker::run(worker, &bell, stop).await });
     while let Some(ended) = parts.join_next().await {
         ended.context("a part ended in a panic")?;
@@ -257,10 +262,10 @@ async fn wait_for_database(config: &ServeConfig, service: &Service) -> Entered {
 struct Entered {
     node: NodeId,
     fleet: Uuid,
-    keys: TokenKeys,
+    checker: Arc<Checker>,
 }
 
-/// Checks the database, registers this node and reads the signing keys.
+/// Checks the database, registers this node and reads which tokens are good.
 async fn enter(config: &ServeConfig, service: &Service) -> anyhow::Result<Entered> {
     readiness::check(&service.db).await?;
     let mut tx = service.db.worker().await?;
@@ -268,22 +273,7 @@ async fn enter(config: &ServeConfig, service: &Service) -> anyhow::Result<Entere
     let node = nodes::register(&mut tx, NodeId::from_uuid(Uuid::now_v7()), &config.node.name, zone).await?;
     let fleet = fleet::id(&mut tx).await?;
     tx.commit().await?;
-    Ok(Entered { node, fleet, keys: read_keys(service, config.token_root.expose()).await? })
-}
-
-async fn read_keys(service: &Service, root: &str) -> sqlx::Result<TokenKeys> {
-    let mut tx = service.db.platform().await?;
-    let rows = orgs::signing_keys(&mut tx).await?;
-    tx.commit().await?;
-    Ok(TokenKeys::derive(root, &rows))
-}
-
-async fn refresh_keys(service: Arc<Service>, root: crate::config::Secret, stop: CancellationToken) {
-    while stop.run_until_cancelled(tokio::time::sleep(KEYS_REFRESH)).await.is_some() {
-        match (read_keys(&service, root.expose()).await, service.ready()) {
-            (Ok(keys), Ok(ready)) => ready.set_keys(keys),
-            (Err(error), _) => tracing::warn!(%error, "cannot refresh the signing keys; those at hand stay"),
-            (_, Err(_)) => {}
-        }
-    }
+    let checker = Checker::new(config.token_root.clone(), service.metrics.cache(CacheName::TokenDenylist));
+    checker.read(&mut service.db.lane().await?).await?;
+    Ok(Entered { node, fleet, checker: Arc::new(checker) })
 }

@@ -9,8 +9,9 @@ use crate::{
     http::error::ApiError,
     kubo::Kubo,
     lead::scheduler,
+    limits::OrgLimits,
     metrics::Metrics,
-    tokens::TokenKeys,
+    tokens::checker::Checker,
     wake::Waker,
 };
 use pinner_core::id::NodeId;
@@ -72,20 +73,12 @@ pub struct Ready {
     pub nats: crate::nats::Nats,
     /// Where commits announce that what pinners keep copies of has changed.
     pub changes: Changes,
-    /// The signing keys in use.
-    pub keys: RwLock<Arc<TokenKeys>>,
-}
-
-impl Ready {
-    /// The signing keys in use.
-    pub fn keys(&self) -> Arc<TokenKeys> {
-        Arc::clone(&self.keys.read().expect("nobody panics while holding this lock"))
-    }
-
-    /// Takes up keys that were made or retired.
-    pub fn set_keys(&self, keys: TokenKeys) {
-        *self.keys.write().expect("nobody panics while holding this lock") = Arc::new(keys);
-    }
+    /// What orgs may hold, where requests ask for it themselves.
+    pub limits: Arc<OrgLimits>,
+    /// Says whether a token is good.
+    pub checker: Arc<Checker>,
+    /// The name of this node.
+    pub node_name: String,
 }
 
 impl Service {

@@ -5,7 +5,15 @@
 //! else. These tokens have a type, an issuer and an audience of their own, so no token of an identity provider can
 //! pass for one, nor the other way round (HAZARDS 21).
 
-use crate::db::orgs::SigningKeyRow;
+pub mod checker;
+
+use crate::{
+    changed::{Changed, Changes},
+    db::{
+        Database,
+        tokens::{self, SigningKeyRow},
+    },
+};
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use pinner_core::{
@@ -63,6 +71,9 @@ pub enum TokenRefused {
     /// Not yet or no longer valid.
     #[error("outside its time")]
     OutsideItsTime,
+    /// On the denylist.
+    #[error("revoked")]
+    Revoked,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -142,6 +153,32 @@ impl TokenKeys {
         }
         grant(&claims)
     }
+}
+
+/// What was cleared away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pruned {
+    /// Entries of the denylist whose tokens have ended.
+    pub entries: i64,
+    /// Entries that are left.
+    pub remaining: i64,
+}
+
+/// Clears the denylist of tokens that have ended, and retires keys of which no token is left. Any pinner may do it at any
+/// time and any number of times.
+///
+/// # Errors
+/// What the database says; then nothing was done.
+pub async fn prune(db: &Database, changes: &Changes) -> sqlx::Result<Pruned> {
+    let mut tx = db.platform().await?;
+    let entries = tokens::prune_denylist(&mut tx).await?;
+    let remaining = tokens::denylist_size(&mut tx).await?;
+    let advanced = tokens::advance_keys(&mut tx).await?;
+    tx.commit().await?;
+    if advanced {
+        changes.announce(Changed::Tokens);
+    }
+    Ok(Pruned { entries, remaining })
 }
 
 /// The crate's defaults allow a minute of leeway, do not look at `nbf` and ask for `exp` alone; and they read the

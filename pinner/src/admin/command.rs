@@ -1,5 +1,7 @@
 //! What each command asks and prints.
 
+mod tokens;
+
 use std::{
     io::{self, Write as _},
     time::Duration,
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    AdminArgs, AdminCommand, Limit, NodeArgs, Output, PLATFORM_SCOPE,
+    AdminArgs, AdminCommand, Limit, NodeArgs, Output,
     client::Client,
     credentials::{Server, Token},
     failure::Failure,
@@ -34,9 +36,13 @@ pub(super) async fn run(args: AdminArgs) -> Result<(), Failure> {
         AdminCommand::Uncordon(node) => admin.schedule(&node, "uncordon").await,
         AdminCommand::Drain { node, wait: false, .. } => admin.schedule(&node, "drain").await,
         AdminCommand::Drain { node, wait: true, timeout } => admin.drain(&node, timeout).await,
+        AdminCommand::CacheStats => admin.cache_stats().await,
         AdminCommand::Orgs => admin.orgs().await,
         AdminCommand::SetLimits { org, max_pins, max_bytes } => admin.set_limits(&org, max_pins, max_bytes).await,
         AdminCommand::MintToken { org, scopes, ttl } => admin.mint_token(org.as_deref(), &scopes, ttl).await,
+        AdminCommand::RevokeToken { token } => admin.revoke_token(&token).await,
+        AdminCommand::RotateKey => admin.rotate_key().await,
+        AdminCommand::PruneDenylist => admin.prune_denylist().await,
     }
 }
 
@@ -53,15 +59,6 @@ struct Nodes {
 #[derive(Deserialize)]
 struct Orgs {
     orgs: Vec<Org>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Minted {
-    token: String,
-    expires: String,
-    #[serde(default)]
-    org_created: bool,
 }
 
 impl Admin {
@@ -148,27 +145,6 @@ impl Admin {
                 answer => return answer,
             }
         }
-    }
-
-    async fn mint_token(&self, org: Option<&str>, scopes: &[String], ttl: Option<Duration>) -> Result<(), Failure> {
-        let mut request = json!({"scopes": scopes});
-        match org {
-            Some(org) => request["org"] = json!(org),
-            None if scopes.iter().all(|scope| scope == PLATFORM_SCOPE) => {}
-            None => {
-                return Err(Failure::Usage("a token with these scopes is for one org: name it with --org".to_owned()));
-            }
-        }
-        if let Some(ttl) = ttl {
-            request["ttlSeconds"] = json!(ttl.as_secs());
-        }
-        let answer = self.client.post(&["tokens"], &request).await?;
-        let minted: Minted = self.client.understand(&answer)?;
-        if let (Some(org), true) = (org, minted.org_created) {
-            eprintln!("org {org} is new");
-        }
-        eprintln!("the token is good until {}", minted.expires);
-        self.show(&answer, |minted: Minted| format!("{}\n", minted.token))
     }
 
     /// The answer on stdout, as asked for.

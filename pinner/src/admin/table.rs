@@ -1,5 +1,7 @@
 //! The API's objects as tables, as wide as their contents.
 
+pub(super) mod tokens;
+
 use super::byte_size;
 use serde::Deserialize;
 

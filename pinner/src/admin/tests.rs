@@ -50,6 +50,8 @@ fn what_is_not_offered_or_not_known_is_wrong_usage() {
         "admin",
         "admin drain",
         "admin maintenance on",
+        "admin revoke-token",
+        "admin rotate-key k1",
         "admin mint-token --org acme",
         "admin mint-token --org acme --scopes pins:everything",
         "admin mint-token --org acme --scopes pins:read --ttl 30",

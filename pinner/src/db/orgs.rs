@@ -1,7 +1,7 @@
-//! Orgs, the record of minted tokens, and which signing keys exist.
+//! Orgs, what they hold and may hold.
 
 use super::{PlatformTx, TenantTx};
-use pinner_core::id::{OrgId, TokenId};
+use pinner_core::id::OrgId;
 use sqlx::FromRow;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -60,15 +60,6 @@ pub struct CreatedOrg {
     pub is_new: bool,
 }
 
-/// A signing key's public half: its name and what it is good for.
-#[derive(Debug, Clone, FromRow)]
-pub struct SigningKeyRow {
-    /// Its name, in each token's header.
-    pub kid: String,
-    /// `next`, `active`, `verify-only` or `retired`.
-    pub state: String,
-}
-
 /// Creates an org, or finds the one of that name.
 pub async fn create(tx: &mut PlatformTx, id: OrgId, name: &str) -> sqlx::Result<CreatedOrg> {
     sqlx::query_as("select id, created, is_new from admin_create_org($1, $2)")
@@ -98,29 +89,4 @@ pub async fn set_limits(tx: &mut PlatformTx, name: &str, limits: NewLimits) -> s
 /// The org of the transaction: the only one that row-level security shows.
 pub async fn own(tx: &mut TenantTx) -> sqlx::Result<OwnOrgRow> {
     sqlx::query_as("select id, name, created, max_pins, max_bytes from orgs").fetch_one(&mut **tx).await
-}
-
-/// Records a token that is about to be handed out.
-pub async fn record_token(
-    tx: &mut PlatformTx,
-    id: TokenId,
-    org: Option<OrgId>,
-    scopes: &[String],
-    kid: &str,
-    expires: OffsetDateTime,
-) -> sqlx::Result<()> {
-    sqlx::query("select admin_record_token($1, $2, $3, $4, $5)")
-        .bind(id.uuid())
-        .bind(org.map(|org| org.uuid()))
-        .bind(scopes)
-        .bind(kid)
-        .bind(expires)
-        .execute(&mut **tx)
-        .await
-        .map(|_| ())
-}
-
-/// Every key that signs or verifies tokens.
-pub async fn signing_keys(tx: &mut PlatformTx) -> sqlx::Result<Vec<SigningKeyRow>> {
-    sqlx::query_as("select kid, state from signing_keys where state <> 'retired'").fetch_all(&mut **tx).await
 }

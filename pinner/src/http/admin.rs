@@ -1,5 +1,7 @@
 //! `/admin/v1`: what the operator and `anchorage admin` ask for.
 
+pub mod caches;
+pub mod keys;
 pub mod maintenance;
 pub mod nodes;
 pub mod orgs;

@@ -6,4 +6,5 @@ pub mod import;
 mod lines;
 pub mod members;
 pub mod org;
+pub mod tokens;
 pub mod uploads;

@@ -2,17 +2,15 @@
 //! type it has no org to ask the database about.
 
 use super::error::ApiError;
-use crate::service::Service;
+use crate::{service::Service, tokens::checker::Known};
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
+use futures::{FutureExt, future::LocalBoxFuture};
 use pinner_core::{
     id::{OrgId, TokenId},
     scope::Scope,
 };
 use sha2::{Digest, Sha256};
-use std::{
-    collections::BTreeSet,
-    future::{Ready, ready},
-};
+use std::{collections::BTreeSet, sync::Arc};
 use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
 
@@ -59,13 +57,13 @@ struct Caller {
 }
 
 impl Caller {
-    fn identify(request: &HttpRequest) -> Result<Self, ApiError> {
+    async fn identify(request: &HttpRequest) -> Result<Self, ApiError> {
         let service = request.app_data::<web::Data<Service>>().ok_or(ApiError::Internal)?;
         let token = bearer(request).ok_or(ApiError::Unauthorized)?;
         if is_same(token, service.admin_token.expose()) {
             return Ok(Self { token: None, org: None, scopes: BTreeSet::from([Scope::PlatformAdmin]) });
         }
-        let verified = service.ready()?.keys().verify(token, OffsetDateTime::now_utc());
+        let verified = known(service).await?.verify(token, OffsetDateTime::now_utc());
         let grant = verified.map_err(|why| {
             tracing::debug!(%why, "a token was refused");
             ApiError::Unauthorized
@@ -92,6 +90,15 @@ impl Caller {
     }
 }
 
+/// The keys that sign and the tokens that were revoked, as of a few seconds ago at most.
+pub(super) async fn known(service: &Service) -> Result<Arc<Known>, ApiError> {
+    let checker = &service.ready()?.checker;
+    match checker.at_hand() {
+        Some(known) => Ok(known),
+        None => checker.known().await.map_err(ApiError::from),
+    }
+}
+
 /// The token of `Authorization: Bearer TOKEN`. The scheme is matched without its case, as RFC 9110 asks.
 fn bearer(request: &HttpRequest) -> Option<&str> {
     let (scheme, token) = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
@@ -107,10 +114,11 @@ macro_rules! extract {
     ($name:ident, $caller:ident => $value:expr) => {
         impl FromRequest for $name {
             type Error = ApiError;
-            type Future = Ready<Result<Self, ApiError>>;
+            type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
             fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-                ready(Caller::identify(request).and_then(|$caller| $value))
+                let request = request.clone();
+                async move { Caller::identify(&request).await.and_then(|$caller| $value) }.boxed_local()
             }
         }
     };

@@ -2,7 +2,7 @@
 //!
 //! A 4xx says what the client can change; a 5xx says nothing about our insides and is in the log.
 
-use crate::db::pins::ListError;
+use crate::{db::pins::ListError, tokens::checker::Unknown};
 use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
 use pinner_core::Invalid;
 use serde::Serialize;
@@ -122,6 +122,13 @@ impl From<ListError> for ApiError {
             ListError::TooBroad => Self::FilterTooBroad,
             ListError::Database(error) => error.into(),
         }
+    }
+}
+
+/// Without knowing which tokens were revoked none is accepted.
+impl From<Unknown> for ApiError {
+    fn from(unknown: Unknown) -> Self {
+        Self::Unavailable(format!("{unknown}; try again"))
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod stage;
 
+mod admin_cli;
 mod bad_input;
 mod belt;
 mod bulk;
@@ -17,6 +18,7 @@ mod errors;
 mod garbage;
 mod hangups;
 mod histories;
+mod keys;
 mod kubo_faults;
 mod lanes;
 mod leading;
@@ -29,6 +31,7 @@ mod pins_api;
 mod pool;
 mod probes;
 mod readme;
+mod revocation;
 mod shared_blocks;
 mod shared_content;
 mod tenancy;

@@ -8,7 +8,7 @@ use crate::stage::{
     pinner::{ADMIN_TOKEN, Setup, TOKENS_ROOT},
 };
 use anchorage::{
-    db::orgs::SigningKeyRow,
+    db::tokens::SigningKeyRow,
     tokens::{Grant, TokenKeys},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};

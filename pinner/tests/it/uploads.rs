@@ -257,6 +257,30 @@ async fn an_upload_beyond_the_orgs_limit_is_refused_before_or_while_it_comes() {
 }
 
 #[tokio::test]
+async fn a_limit_that_is_set_at_one_pinner_holds_for_uploads_at_another_within_a_moment() {
+    let database = Database::new().await;
+    let setup = Setup::new(&database, &KUBOS[0]);
+    let (here, there) = (setup.start().await, setup.sibling("node-1", &KUBOS[1]).start().await);
+    there.wait_for("[+]nats ok", 200).await;
+    let org = uploader(&here, "acme").await.at(&there.url);
+    let limits = async || {
+        let stats = there.admin().get("/admin/v1/cache-stats").await.expect(200);
+        let cache = stats["caches"].as_array().unwrap().iter().find(|cache| cache["name"] == "org_limits").cloned();
+        let cache = cache.unwrap_or_else(|| panic!("no org_limits: {stats}"));
+        ["hits", "misses", "entries"].map(|what| cache[what].as_u64().unwrap())
+    };
+    upload(&org, "", "text/plain", "one").await.expect(202);
+    upload(&org, "", "text/plain", "two").await.expect(202);
+    assert_eq!(limits().await, [1, 1, 1], "asked once for both");
+
+    let set = here.admin().request(Method::PATCH, "/admin/v1/orgs/acme").json(&json!({"maxBytes": 10}));
+    here.admin().send(set).await.expect(200);
+    // Well before a copy is too old by itself.
+    until("the copy is forgotten", Duration::from_secs(2), async || (limits().await[2] == 0).then_some(())).await;
+    is(&upload(&org, "", "text/plain", "x".repeat(11)).await, 409, "INSUFFICIENT_FUNDS", "10 bytes", "over the limit");
+}
+
+#[tokio::test]
 async fn an_upload_takes_its_scope_and_stays_its_orgs() {
     let (_database, pinner, org) = pinner(|setup| setup).await;
     let others = pinner.org_with("acme", &["pins:read", "pins:write", "org:admin"]).await;

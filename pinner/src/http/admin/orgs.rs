@@ -1,6 +1,7 @@
 //! Orgs: listing and creating them.
 
 use crate::{
+    changed::Changed,
     db::orgs,
     http::{
         api::org::Limits,
@@ -183,6 +184,7 @@ pub async fn limit(
         let row = orgs::list(&mut tx).await?.into_iter().find(|row| row.name == name);
         tx.commit().await?;
         let row = row.filter(|_| found).ok_or_else(no_such_org)?;
+        work.ready()?.changes.announce(Changed::Limits);
         tracing::info!(org = name, ?max_pins, ?max_bytes, "limits were set");
         Ok(web::Json(Org::from(row)))
     })

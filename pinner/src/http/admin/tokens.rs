@@ -1,17 +1,18 @@
-//! Minting tokens.
+//! Minting and revoking tokens, and clearing the denylist.
 
 use super::orgs::check_name;
 use crate::{
-    db::orgs,
+    changed::Changed,
+    db::{orgs, tokens as rows},
     http::{
-        auth::PlatformAdmin,
+        auth::{PlatformAdmin, known},
         body::{Body, json},
         detached::detached,
-        error::ApiError,
+        error::{ApiError, Failure},
         wire::timestamp,
     },
     service::Service,
-    tokens::{Grant, TTL_DEFAULT, TTL_MAX},
+    tokens::{self, Grant, TTL_DEFAULT, TTL_MAX},
 };
 use actix_web::{HttpResponse, web};
 use pinner_core::{
@@ -69,14 +70,58 @@ pub struct TokenOrg {
     pub name: String,
 }
 
-struct Wish {
+/// The record of a token.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Token {
+    /// Its id.
+    #[schema(example = "token_01h455vb4pex5vsknk084sn02q")]
+    pub id: String,
+    /// The name of the org whose pins it reaches; left out for a token of the platform.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub org: Option<String>,
+    /// What it may do.
+    pub scopes: Vec<String>,
+    /// When it was minted.
+    pub created: String,
+    /// Until when.
+    pub expires: String,
+    /// When it was revoked; left out while it is good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<String>,
+}
+
+impl From<rows::TokenRow> for Token {
+    fn from(row: rows::TokenRow) -> Self {
+        Self {
+            id: TokenId::from_uuid(row.id).to_string(),
+            org: row.org_name,
+            scopes: row.scopes,
+            created: timestamp(row.created),
+            expires: timestamp(row.expires),
+            revoked: row.revoked.map(timestamp),
+        }
+    }
+}
+
+/// What was cleared away.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PrunedDenylist {
+    /// Entries that were thrown away.
+    pub pruned: i64,
+    /// Entries that are left.
+    pub remaining: i64,
+}
+
+/// A token that somebody wants, with everything that a rule asks.
+pub(in crate::http) struct Wish {
     org: Option<String>,
     scopes: BTreeSet<Scope>,
     ttl: Duration,
 }
 
 impl Wish {
-    fn parse(request: NewToken) -> Result<Self, Invalid> {
+    pub(in crate::http) fn parse(request: NewToken) -> Result<Self, Invalid> {
         let scopes = request
             .scopes
             .iter()
@@ -112,8 +157,10 @@ pub async fn mint(service: web::Data<Service>, admin: PlatformAdmin, body: Body)
     Ok(HttpResponse::Created().json(minted))
 }
 
-async fn sign(service: &Service, wish: Wish) -> Result<MintedToken, ApiError> {
-    let keys = service.ready()?.keys();
+/// Signs a token and records it.
+pub(in crate::http) async fn sign(service: &Service, wish: Wish) -> Result<MintedToken, ApiError> {
+    let known = known(service).await?;
+    let keys = &known.keys;
     let Some(kid) = keys.active() else {
         return Err(ApiError::Unavailable("no signing key is active; try again".into()));
     };
@@ -131,7 +178,7 @@ async fn sign(service: &Service, wish: Wish) -> Result<MintedToken, ApiError> {
         }
     };
     let org_id = org.as_ref().map(|(id, _)| *id);
-    orgs::record_token(&mut tx, id, org_id, &scopes, kid, expires).await?;
+    rows::record(&mut tx, id, org_id, &scopes, kid, expires).await?;
     let grant = Grant { id, org: org_id, scopes: wish.scopes };
     let token = keys.sign(&grant, now, expires).ok_or(ApiError::Internal)?;
     tx.commit().await?;
@@ -143,4 +190,63 @@ async fn sign(service: &Service, wish: Wish) -> Result<MintedToken, ApiError> {
         scopes,
         expires: timestamp(expires),
     })
+}
+
+/// Revokes a token. It is refused here from the answer on, and everywhere within five seconds. Asking twice is asking
+/// once.
+#[utoipa::path(delete, path = "/admin/v1/tokens/{token}", tag = "admin", security(("token" = [])),
+    params(("token" = String, Path, description = "The token's id")),
+    responses((status = 200, description = "The token, revoked", body = Token),
+        (status = 404, description = "No such token", body = Failure)))]
+pub async fn revoke(
+    service: web::Data<Service>,
+    admin: PlatformAdmin,
+    token: web::Path<String>,
+) -> Result<web::Json<Token>, ApiError> {
+    let no_such_token = || ApiError::not_found("no token with this id was minted here");
+    let id: TokenId = token.parse().map_err(|_| no_such_token())?;
+    let service = service.into_inner();
+    let work = Arc::clone(&service);
+    let row = detached(&service, async move {
+        let mut tx = work.db.platform().await?;
+        let row = rows::revoke(&mut tx, id).await?;
+        tx.commit().await?;
+        if row.is_some() {
+            take_up(&work).await?;
+        }
+        Ok(row)
+    })
+    .await?;
+    let token = Token::from(row.ok_or_else(no_such_token)?);
+    tracing::info!(token = token.id, by = ?admin.token, "token revoked");
+    Ok(web::Json(token))
+}
+
+/// Clears the denylist of tokens that have ended by themselves. Done now and then anyway.
+#[utoipa::path(post, path = "/admin/v1/denylist/prune", tag = "admin", security(("token" = [])),
+    responses((status = 200, description = "Done", body = PrunedDenylist)))]
+pub async fn prune(service: web::Data<Service>, _admin: PlatformAdmin) -> Result<web::Json<PrunedDenylist>, ApiError> {
+    let service = service.into_inner();
+    let work = Arc::clone(&service);
+    detached(&service, async move {
+        let pruned = tokens::prune(&work.db, &work.ready()?.changes).await?;
+        Ok(web::Json(PrunedDenylist { pruned: pruned.entries, remaining: pruned.remaining }))
+    })
+    .await
+}
+
+/// After a commit that changed tokens or keys: tells the other pinners, and does not answer before this one knows. If
+/// this one cannot read it now it does within a second, or accepts no token.
+pub(in crate::http) async fn take_up(service: &Service) -> Result<(), ApiError> {
+    let ready = service.ready()?;
+    ready.changes.announce(Changed::Tokens);
+    let read = async {
+        let mut tx = service.db.platform().await?;
+        ready.checker.read(&mut tx).await?;
+        tx.commit().await
+    };
+    if let Err(error) = read.await {
+        tracing::warn!(%error, "a change of tokens is committed and not yet read");
+    }
+    Ok(())
 }

@@ -263,13 +263,19 @@ struct Bounds {
 impl Bounds {
     async fn of(service: &Arc<Service>, org: OrgId) -> Result<Self, ApiError> {
         let work = Arc::clone(service);
-        let usage = detached(service, async move { Ok(db::usage::of(&work.db, org).await?) }).await?;
-        let left = |most: i64| u64::try_from(most.saturating_sub(usage.bytes)).unwrap_or(0);
+        let room = detached(service, async move {
+            // What is uploaded is pinned after, and that is held to the limits of its moment.
+            let Some(most) = work.ready()?.limits.bytes(&work.db, org).await? else { return Ok(None) };
+            let usage = db::usage::of(&work.db, org).await?;
+            let most = usage.max_bytes.unwrap_or(most);
+            Ok(Some((most, u64::try_from(most.saturating_sub(usage.bytes)).unwrap_or(0))))
+        })
+        .await?;
         Ok(Self {
             file: service.upload_max,
             file_max: service.upload_max,
-            org: usage.max_bytes.map(left),
-            org_max: usage.max_bytes.unwrap_or(i64::MAX),
+            org: room.map(|(_, left)| left),
+            org_max: room.map_or(i64::MAX, |(most, _)| most),
         })
     }
 

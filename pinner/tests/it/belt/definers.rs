@@ -44,7 +44,8 @@ struct Theirs {
 }
 
 async fn theirs(superuser: &mut PgConnection, seeded: &Seeded) -> Theirs {
-    let ids = "select id::text from pins where org_id = $1 union all select $1::text";
+    let ids = "select id::text from pins where org_id = $1 union all select id::text from tokens where org_id = $1
+        union all select $1::text";
     let contents = "select key::text from contents where key not in (select content from pins where org_id = $1)";
     let ids: Vec<String> = sqlx::query_scalar(ids).bind(seeded.b).fetch_all(&mut *superuser).await.unwrap();
     let contents: Vec<String> = sqlx::query_scalar(contents).bind(seeded.a).fetch_all(superuser).await.unwrap();

@@ -15,6 +15,8 @@ pub(super) const WITHOUT_ROW_SECURITY: &[Known] = &[
     ("placement_maps", "which nodes a partition belongs on"),
     ("changed_partitions", "what the leader has yet to look at"),
     ("signing_keys", "names of keys, never a key"),
+    ("revoked_tokens", "ids of tokens that are good for nothing; every pinner needs all"),
+    ("token_state", "a version"),
     ("_sqlx_migrations", "which migrations were applied"),
 ];
 
@@ -34,12 +36,17 @@ const WORK: &str = "a pinner's own work, on jobs that name no org";
 const LEAD: &str = "leading the fleet, which names no org";
 const INNER: &str = "called by other functions and triggers only";
 const ADMIN: &str = "administration reaches across orgs; the API decides who may";
+const KEYS: &str = "keys and the denylist are the deployment's";
 const GUARDED: &str = "does nothing but for the org of the transaction";
 
 /// Functions that run with the owner's rights, with who may call each.
 pub(super) const DEFINERS: &[Known] = &[
+    ("admin_advance_keys for anchorage_api", KEYS),
     ("admin_create_org for anchorage_api", ADMIN),
+    ("admin_prune_denylist for anchorage_api", KEYS),
     ("admin_record_token for anchorage_api", ADMIN),
+    ("admin_revoke_token for anchorage_api", ADMIN),
+    ("admin_rotate_key for anchorage_api", KEYS),
     ("admin_set_limits for anchorage_api", ADMIN),
     ("admin_usage for anchorage_api", ADMIN),
     ("admit for anchorage_api", GUARDED),
@@ -81,6 +88,7 @@ pub(super) const DEFINERS: &[Known] = &[
     ("report_progress for anchorage_worker", WORK),
     ("requeue_lost for anchorage_worker", LEAD),
     ("resume_fleet for anchorage_worker", LEAD),
+    ("revoke_own_token for anchorage_api", GUARDED),
     ("settle for nobody", INNER),
     ("surplus for anchorage_worker", WORK),
     ("take_office for anchorage_worker", LEAD),
@@ -89,8 +97,16 @@ pub(super) const DEFINERS: &[Known] = &[
 ];
 
 /// Functions with the owner's rights that are meant to reach another org's rows when the API calls them.
-pub(super) const REACHES_ACROSS: &[Known] =
-    &[("admin_create_org", ADMIN), ("admin_record_token", ADMIN), ("admin_set_limits", ADMIN), ("admin_usage", ADMIN)];
+pub(super) const REACHES_ACROSS: &[Known] = &[
+    ("admin_advance_keys", KEYS),
+    ("admin_create_org", ADMIN),
+    ("admin_prune_denylist", KEYS),
+    ("admin_record_token", ADMIN),
+    ("admin_revoke_token", ADMIN),
+    ("admin_rotate_key", KEYS),
+    ("admin_set_limits", ADMIN),
+    ("admin_usage", ADMIN),
+];
 
 const UNGUESSABLE: &str = "an id that nobody can guess";
 const CLOSED: &str = "in a table that no tenant can reach";
@@ -109,6 +125,7 @@ pub(super) const KEYS_WITHOUT_ORG: &[Known] = &[
 pub(super) const REFERENCES_WITHOUT_ORG: &[Known] = &[
     ("placements_content_fkey", CLOSED),
     ("placements_node_id_fkey", CLOSED),
+    ("revoked_tokens_id_fkey", "an id that nobody can guess, of a token of any org or of none"),
     ("tokens_kid_fkey", "keys are the deployment's"),
 ];
 
@@ -128,6 +145,8 @@ pub(super) const GRANTS: &[Known] = &[
     ("anchorage_api INSERT on pins", "its own pins"),
     ("anchorage_api SELECT on pins", "its own pins"),
     ("anchorage_api SELECT on signing_keys", "tokens are verified"),
+    ("anchorage_api SELECT on revoked_tokens", "tokens are verified"),
+    ("anchorage_api SELECT on token_state", "tokens are verified"),
     ("anchorage_api SELECT on tokens", "its own tokens"),
     ("anchorage_metrics SELECT on nodes", "counts"),
     ("anchorage_metrics SELECT on pin_counts", "counts"),

@@ -65,6 +65,8 @@ async fn seed() -> Seeded {
         let put =
             admin.request(reqwest::Method::PUT, "/api/v1/members/somebody").json(&serde_json::json!({"role": "admin"}));
         admin.send(put).await.expect(200);
+        let revoked = admin.post("/api/v1/tokens", &serde_json::json!({"scopes": ["pins:read"]})).await.expect(201);
+        admin.delete(&format!("/api/v1/tokens/{}", revoked["id"].as_str().unwrap())).await.expect(200);
     }
     // And a content that nobody holds any more and that a node has not let go yet.
     let dropped = b.pin(&cids::fresh()).await;
