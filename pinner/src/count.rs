@@ -1,5 +1,7 @@
 //! Refreshes the metrics that are counted rather than observed: every 15 s and at once on start.
-//! A query that fails keeps the last good value.
+//!
+//! Each is a query of its own. One that fails keeps its last good value, says so in the log, and keeps no other from
+//! being counted.
 
 use crate::{
     db::{Database, counts},
@@ -12,8 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Time between two counts.
 const EVERY: Duration = Duration::from_secs(15);
-/// Every status a placement can have, so that one that vanished reads 0.
-const STATUSES: [&str; 5] = ["queued", "pinning", "pinned", "failed", "unpinning"];
 
 /// Where the numbers come from and go to.
 pub struct Sources {
@@ -32,26 +32,41 @@ pub async fn run(sources: Sources, stop: CancellationToken) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
-        let counted = count(&sources).await;
-        if let Err(error) = &counted {
-            tracing::warn!(%error, "cannot count; the metrics keep their last values");
-        }
+        let counted = refresh(&sources.db, &sources.metrics).await;
         let up = |name: &str, up: bool| sources.metrics.dependency_up.with_label_values(&[name]).set(up.into());
-        up("database", counted.is_ok());
+        up("database", counted);
         up("nats", sources.nats.is_connected());
         up("kubo", *sources.kubo_ready.borrow());
     }
 }
 
-async fn count(sources: &Sources) -> sqlx::Result<()> {
-    let mut tx = sources.db.metrics().await?;
+/// Counts once. Gives whether everything could be counted.
+pub async fn refresh(db: &Database, metrics: &Metrics) -> bool {
+    let live = kept("live nodes", live_nodes(db).await);
+    if let Some(live) = live {
+        metrics.nodes_live.set(live);
+    }
+    let placements = kept("placements", placements(db).await);
+    if let Some(placements) = &placements {
+        metrics.set_placements(placements);
+    }
+    live.is_some() && placements.is_some()
+}
+
+async fn live_nodes(db: &Database) -> sqlx::Result<i64> {
+    let mut tx = db.metrics().await?;
     let live = counts::live_nodes(&mut tx).await?;
+    tx.commit().await?;
+    Ok(live)
+}
+
+async fn placements(db: &Database) -> sqlx::Result<Vec<(String, i64)>> {
+    let mut tx = db.metrics().await?;
     let placements = counts::placements(&mut tx).await?;
     tx.commit().await?;
-    sources.metrics.nodes_live.set(live);
-    for status in STATUSES {
-        let count = placements.iter().find(|(name, _)| name == status).map_or(0, |(_, count)| *count);
-        sources.metrics.placements.with_label_values(&[status]).set(count);
-    }
-    Ok(())
+    Ok(placements)
+}
+
+fn kept<T>(what: &str, counted: sqlx::Result<T>) -> Option<T> {
+    counted.inspect_err(|error| tracing::warn!(%error, what, "cannot count; the metric keeps its last value")).ok()
 }

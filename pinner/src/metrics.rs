@@ -5,6 +5,9 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+/// Every status that a placement can have.
+const PLACEMENT_STATUSES: [&str; 5] = ["queued", "pinning", "pinned", "failed", "unpinning"];
+
 /// The service's metrics, owned by whoever counts.
 pub struct Metrics {
     registry: Registry,
@@ -16,8 +19,7 @@ pub struct Metrics {
     cache_misses: IntCounterVec,
     /// Nodes that live, as of the last look at the fleet.
     pub nodes_live: IntGauge,
-    /// Placements of all nodes by status.
-    pub placements: IntGaugeVec,
+    placements: IntGaugeVec,
     /// Whether the database, NATS and Kubo answer: 1 or 0.
     pub dependency_up: IntGaugeVec,
     leader: IntGaugeVec,
@@ -141,6 +143,17 @@ impl Metrics {
     /// Counts an ended job: `pinned`, `retried`, `failed` or `unpinned`.
     pub fn pins_finished(&self, result: &'static str) {
         self.finished.with_label_values(&[result]).inc();
+    }
+
+    /// Sets the placements of all nodes by status. A status that none has any more disappears.
+    pub fn set_placements(&self, counts: &[(String, i64)]) {
+        for status in PLACEMENT_STATUSES {
+            match counts.iter().find(|(name, _)| name == status) {
+                Some((_, count)) => self.placements.with_label_values(&[status]).set(*count),
+                // It fails on what is not there, which is what is wanted.
+                None => drop(self.placements.remove_label_values(&[status])),
+            }
+        }
     }
 
     /// Counts the looks at a cache.

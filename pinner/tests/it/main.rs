@@ -16,6 +16,7 @@ mod cors;
 mod counts;
 mod errors;
 mod garbage;
+mod gauges;
 mod hangups;
 mod histories;
 mod keys;
