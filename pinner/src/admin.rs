@@ -59,6 +59,17 @@ enum AdminCommand {
         #[arg(long, value_name = "TIME", default_value = "24h", value_parser = time_span::parse)]
         timeout: Duration,
     },
+    /// Pauses moves, repair and garbage collection; pins are accepted and served meanwhile
+    #[command(subcommand)]
+    Maintenance(Pause),
+    /// Shows what would move so that nodes hold their shares, and moves it
+    Rebalance {
+        /// Show it and move nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Lists which pinners are there, by which map they go and who leads
+    ClusterPresences,
     /// Shows what the caches of the pinner that answers hold and how often they answered
     CacheStats,
     /// Lists the orgs, what they hold and may hold
@@ -104,6 +115,24 @@ enum AdminCommand {
     RotateKey,
     /// Clears the denylist of tokens that have ended by themselves
     PruneDenylist,
+}
+
+/// What to do about the pause.
+#[derive(Debug, Subcommand)]
+enum Pause {
+    /// Begins a pause, or changes the one that there is
+    On {
+        /// How long, as 30m or 2h [default: the server's]
+        #[arg(long = "for", value_name = "TIME", value_parser = time_span::parse)]
+        length: Option<Duration>,
+        /// Why, for whoever looks at it later
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Ends the pause
+    Off,
+    /// Shows whether there is a pause
+    Status,
 }
 
 /// A limit to set.

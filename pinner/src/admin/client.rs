@@ -43,6 +43,11 @@ impl Client {
         self.ask(Method::POST, path, Some(body)).await
     }
 
+    /// `PUT /admin/v1/<path>`.
+    pub(super) async fn put(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+        self.ask(Method::PUT, path, Some(body)).await
+    }
+
     /// `DELETE /admin/v1/<path>`.
     pub(super) async fn delete(&self, path: &[&str]) -> Result<Value, Failure> {
         self.ask(Method::DELETE, path, None).await

@@ -1,5 +1,6 @@
 //! What each command asks and prints.
 
+mod fleet;
 mod tokens;
 
 use std::{
@@ -36,6 +37,9 @@ pub(super) async fn run(args: AdminArgs) -> Result<(), Failure> {
         AdminCommand::Uncordon(node) => admin.schedule(&node, "uncordon").await,
         AdminCommand::Drain { node, wait: false, .. } => admin.schedule(&node, "drain").await,
         AdminCommand::Drain { node, wait: true, timeout } => admin.drain(&node, timeout).await,
+        AdminCommand::Maintenance(pause) => admin.maintenance(pause).await,
+        AdminCommand::Rebalance { dry_run } => admin.rebalance(dry_run).await,
+        AdminCommand::ClusterPresences => admin.presences().await,
         AdminCommand::CacheStats => admin.cache_stats().await,
         AdminCommand::Orgs => admin.orgs().await,
         AdminCommand::SetLimits { org, max_pins, max_bytes } => admin.set_limits(&org, max_pins, max_bytes).await,
@@ -88,6 +92,10 @@ impl Admin {
     /// Cordon, uncordon, drain: the answer is the node as it is from now on.
     async fn schedule(&self, node: &NodeArgs, verb: &str) -> Result<(), Failure> {
         let answer = self.ask_to(node, verb).await?;
+        let node: Node = self.client.understand(&answer)?;
+        if let Some(waits) = waits(&node) {
+            eprintln!("{waits}");
+        }
         self.show(&answer, |node: Node| table::nodes(&[node]))
     }
 
@@ -158,6 +166,13 @@ impl Admin {
             .and_then(|()| out.flush())
             .map_err(|error| Failure::Failed(format!("write to stdout: {error}")))
     }
+}
+
+/// That a drain was accepted and why nothing comes of it for now.
+pub(super) fn waits(node: &Node) -> Option<String> {
+    let blocked_by = &node.drain.as_ref()?.blocked_by;
+    (!blocked_by.is_empty())
+        .then(|| format!("the drain of {} is accepted and waits; blocked by: {}", node.name, blocked_by.join("; ")))
 }
 
 /// How far a drain has come, in one line.

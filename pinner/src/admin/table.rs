@@ -1,5 +1,6 @@
 //! The API's objects as tables, as wide as their contents.
 
+pub(super) mod fleet;
 pub(super) mod tokens;
 
 use super::byte_size;

@@ -1,5 +1,7 @@
 //! Everything but the request itself, which `tests/dev.rs` makes to a real pinner.
 
+mod fleet;
+
 use clap::Parser;
 use reqwest::StatusCode;
 use serde_json::json;
@@ -49,7 +51,11 @@ fn what_is_not_offered_or_not_known_is_wrong_usage() {
     for line in [
         "admin",
         "admin drain",
-        "admin maintenance on",
+        "admin maintenance",
+        "admin maintenance pause",
+        "admin maintenance on --for 2",
+        "admin maintenance off --for 2h",
+        "admin rebalance now",
         "admin revoke-token",
         "admin rotate-key k1",
         "admin mint-token --org acme",
