@@ -123,10 +123,13 @@ pub(super) const KEYS_WITHOUT_ORG: &[Known] = &[
 
 /// Foreign keys without the org.
 pub(super) const REFERENCES_WITHOUT_ORG: &[Known] = &[
+    ("fleet_gc_node_fkey", "one row about the fleet"),
+    ("leaders_node_id_fkey", "who leads the fleet"),
     ("placements_content_fkey", CLOSED),
     ("placements_node_id_fkey", CLOSED),
     ("revoked_tokens_id_fkey", "an id that nobody can guess, of a token of any org or of none"),
     ("tokens_kid_fkey", "keys are the deployment's"),
+    ("uploads_node_id_fkey", "blocks that garbage collection spares; names no org"),
 ];
 
 /// What a service role may do with a table, beyond calling functions.
