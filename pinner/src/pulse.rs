@@ -102,7 +102,7 @@ impl Pulse {
 
     /// One transaction: our own sign of life, and everybody else's.
     async fn tell(&self, identity: Option<&Identity>) -> sqlx::Result<()> {
-        let before = self.fleet.view();
+        let (before, asked) = (self.fleet.view(), self.fleet.asked());
         let beat = Heartbeat {
             peer_id: identity.map(|identity| identity.peer_id.clone()),
             addresses: identity.map(|identity| identity.addresses.clone()).unwrap_or_default(),
@@ -131,7 +131,7 @@ impl Pulse {
             }
         };
         tx.commit().await?;
-        self.fleet.update(View { nodes, fleet, map });
+        self.fleet.update(asked, View { nodes, fleet, map });
         Ok(())
     }
 

@@ -122,11 +122,12 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
     };
     let nats = Nats::connect(&config.nats, &config.node.name).await?;
     let kubo = Kubo::new(config.kubo_url.clone());
-    let fleet = Fleet::new(address_rule(&config));
+    let tally = |name| service.metrics.cache(name);
+    let fleet = Fleet::new(address_rule(&config), tally(CacheName::LiveNodes), tally(CacheName::PlacementMap));
     let bell = Bell::default();
     let (waker, wakes) = Waker::new(node, bell.clone());
     let changes = Changes::default();
-    let limits = Arc::new(OrgLimits::new(service.metrics.cache(CacheName::OrgLimits)));
+    let limits = Arc::new(OrgLimits::new(tally(CacheName::OrgLimits)));
     let (tokens_changed, limits_changed) = (changes.watch(Changed::Tokens), changes.watch(Changed::Limits));
     let (kubo_ready, kubo_state) = watch::channel(false);
     let turn = Arc::new(AtomicI64::new(0));
