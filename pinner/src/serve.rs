@@ -170,9 +170,11 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
         capacity: AtomicU64::new(0),
         offices: offices.clone(),
     };
+    let news = [Changed::Nodes, Changed::Map, Changed::Maintenance].map(|what| changes.watch(what));
     let leader = Leader {
         db: db.clone(),
         nats: nats.clone(),
+        changes: changes.clone(),
         fleet_id,
         fleet: fleet.clone(),
         node,
@@ -210,7 +212,7 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
     tracing::info!(node = %node, "ready");
 
     let mut parts = JoinSet::new();
-    parts.spawn(pulse.run(stop.clone()));
+    parts.spawn(pulse.run(news, stop.clone()));
     parts.spawn(wake::send(nats.clone(), wakes, stop.clone()));
     parts.spawn(wake::receive(nats.clone(), node, bell.clone(), stop.clone()));
     parts.spawn(changed::send(nats.clone(), changes.clone(), stop.clone()));
