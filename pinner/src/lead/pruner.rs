@@ -1,10 +1,7 @@
 //! The pruner: what is of no use any more is deleted.
 
 use super::{Leader, every};
-use crate::{
-    db::lead::{self, LeadError, Office},
-    tokens,
-};
+use crate::db::lead::{self, LeadError, Office};
 use std::time::Duration;
 
 /// Time between two looks.
@@ -17,7 +14,5 @@ pub(super) async fn run(leader: &Leader, office: Office) {
 async fn prune(leader: &Leader, office: Office) -> Result<(), LeadError> {
     let tx = lead::begin(&leader.db, office).await?;
     tx.commit().await?;
-    // Goes by the database's clock alone, so it needs no fence.
-    tokens::prune(&leader.db).await?;
     Ok(())
 }

@@ -6,13 +6,10 @@
 //! as astray, and the [`mover`](super::mover) sees to those.
 
 use super::{Leader, mover::Mover};
-use crate::{
-    changed::Changed,
-    db::{
-        fleet, lead as statements,
-        lead::{LeadError, Office},
-        nodes::{self, NodeRow},
-    },
+use crate::db::{
+    fleet, lead as statements,
+    lead::{LeadError, Office},
+    nodes::{self, NodeRow},
 };
 use pinner_core::{
     map::PlacementMap,
@@ -104,7 +101,6 @@ pub(super) async fn run(leader: &Leader, office: Office) {
         note_partitions: 16,
         mover: Mover::new(leader.settings.moves_max),
     };
-    let mut news = [Changed::Nodes, Changed::Map, Changed::Maintenance].map(|what| leader.changes.watch(what));
     loop {
         let wait = match scheduler.look().await {
             Ok(true) => HURRY,
@@ -119,13 +115,7 @@ pub(super) async fn run(leader: &Leader, office: Office) {
                 LOOK
             }
         };
-        let [nodes, map, maintenance] = &mut news;
-        tokio::select! {
-            () = sleep(wait) => {}
-            () = nodes.changed() => {}
-            () = map.changed() => {}
-            () = maintenance.changed() => {}
-        }
+        sleep(wait).await;
     }
 }
 
@@ -189,7 +179,6 @@ impl Scheduler<'_> {
                 "committed a placement map"
             );
             self.leader.metrics.maps_committed.inc();
-            self.leader.changes.announce(Changed::Map);
             self.map = next;
         }
         self.right_for = Some(digest);

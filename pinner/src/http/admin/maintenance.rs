@@ -1,7 +1,6 @@
 //! Maintenance: a pause of moves, repair and garbage collection. Accepting and serving go on. It always has an end.
 
 use crate::{
-    changed::Changed,
     db::fleet::{self, FleetRow, Pause},
     http::{
         auth::PlatformAdmin,
@@ -120,7 +119,6 @@ pub async fn begin(
         fleet::pause(&mut tx, request.request_token.as_deref(), request.reason.as_deref(), until).await?;
         let row = fleet::read(&mut tx).await?;
         tx.commit().await?;
-        work.ready()?.changes.announce(Changed::Maintenance);
         tracing::info!(%until, reason = request.reason, "maintenance: moves, repair and garbage collection wait");
         Ok(web::Json(row.into()))
     })
@@ -138,7 +136,6 @@ pub async fn end_now(service: web::Data<Service>, _admin: PlatformAdmin) -> Resu
         fleet::resume(&mut tx).await?;
         let row = fleet::read(&mut tx).await?;
         tx.commit().await?;
-        work.ready()?.changes.announce(Changed::Maintenance);
         tracing::info!("maintenance was ended");
         Ok(web::Json(row.into()))
     })
