@@ -7,9 +7,10 @@ LAB := e2e/lab/lab
 NODES ?= 1
 SCALE ?= full
 ROWS ?= 1,2,3,4,5,8
+MINUTES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast campaign dev bench lint fmt crds images tools clean
+.PHONY: help demo test test-fast campaign chaos dev bench lint fmt crds images tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +27,10 @@ test-fast: ## Unit and scenario tests only
 campaign: ## Random tests at full size: CUTS requests cut off, HISTORIES with crashes, TORTURE of pools; SEED repeats one
 	CUTS=$(or $(CUTS),100000) HISTORIES=$(or $(HISTORIES),100) TORTURE=$(or $(TORTURE),1000000) \
 		cargo test --locked -p anchorage --test it -- --nocapture --test-threads 1 hangups:: histories:: torture::
+
+chaos: tools ## Faults by SEED for MINUTES under load, then a judgement over what clients were told and what is there
+	cargo build --locked -p anchorage -p e2e
+	$(CARGO_TARGET_DIR)/debug/e2e chaos $(if $(SEED),--seed $(SEED)) --seconds $$(( $(MINUTES) * 60 ))
 
 dev: tools ## The whole service on this machine, without Kubernetes; NODES=3 for a fleet
 	cargo run --locked -p anchorage -- dev --nodes $(NODES)

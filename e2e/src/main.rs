@@ -1,5 +1,5 @@
-//! `e2e demo`: the demo. `e2e stage`: what it is played on. `e2e bench`: the benches. The end-to-end tests are
-//! `cargo test -p e2e --test kind`.
+//! `e2e demo`: the demo. `e2e stage`: what it is played on. `e2e bench`: the benches. `e2e chaos`: the fault
+//! harness. The end-to-end tests are `cargo test -p e2e --test kind`.
 
 use std::process::ExitCode;
 
@@ -23,6 +23,8 @@ enum Verb {
     Bench(e2e::bench::BenchArgs),
     /// Shows where the time of an accept goes: processors, statements, waits, functions.
     Profile,
+    /// Disturbs the service under load by a seed, and judges what clients were told and what is there.
+    Chaos(e2e::chaos::ChaosArgs),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Verb::Stage => e2e::demo::Stage::set().map(drop),
         Verb::Bench(arguments) => e2e::bench::run(&arguments),
         Verb::Profile => e2e::bench::profile(),
+        Verb::Chaos(arguments) => e2e::chaos::run(&arguments),
     };
     if let Err(error) = result {
         eprintln!("{error:#}");

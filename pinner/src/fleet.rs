@@ -4,7 +4,10 @@
 //! freshness: the database leaves out a node that was cordoned meanwhile, notes what was placed by an older map, and the
 //! leader sees to it.
 
-use crate::db::{batch::Choice, fleet::FleetRow, nodes::NodeRow};
+use crate::{
+    cache::{Asked, Cache, Tally},
+    db::{batch::Choice, fleet::FleetRow, nodes::NodeRow},
+};
 use pinner_core::{
     address::AddressRule,
     content::{ContentKey, PARTITIONS},
@@ -12,13 +15,19 @@ use pinner_core::{
     map::PlacementMap,
     placement::{self, Candidate},
 };
-use std::sync::{Arc, RwLock};
+use std::{
+    sync::{Arc, RwLock},
+    time::Duration,
+};
 use uuid::Uuid;
 
 /// How many more candidates are named than copies are wanted, in case some were cordoned just now.
 const SPARE_CANDIDATES: usize = 4;
 /// How many delegates an answer names. Clients dial them one after the other (HAZARDS 18).
 const DELEGATES_MAX: usize = 3;
+
+/// A view that is older, several beats were missed then, counts as none; it is gone by for want of another.
+const MAX_AGE: Duration = Duration::from_secs(10);
 
 /// What was seen of the fleet.
 #[derive(Debug, Clone)]
@@ -43,17 +52,31 @@ impl Default for View {
 #[derive(Clone)]
 pub struct Fleet {
     view: Arc<RwLock<View>>,
+    nodes: Arc<Cache<(), Arc<Vec<NodeRow>>>>,
+    map: Arc<Cache<(), Arc<PlacementMap>>>,
     rule: Arc<AddressRule>,
 }
 
 impl Fleet {
-    /// A fleet of which nothing is known yet.
-    pub fn new(rule: AddressRule) -> Self {
-        Self { view: Arc::default(), rule: Arc::new(rule) }
+    /// A fleet of which nothing is known yet; looks at its nodes and at its map are counted.
+    pub fn new(rule: AddressRule, nodes: Tally, map: Tally) -> Self {
+        Self {
+            view: Arc::default(),
+            nodes: Arc::new(Cache::new(1, MAX_AGE, nodes)),
+            map: Arc::new(Cache::new(1, MAX_AGE, map)),
+            rule: Arc::new(rule),
+        }
+    }
+
+    /// To be taken before the database is asked for what [`Self::update`] then takes.
+    pub fn asked(&self) -> [Asked; 2] {
+        [self.nodes.asked(), self.map.asked()]
     }
 
     /// Takes a new look.
-    pub fn update(&self, view: View) {
+    pub fn update(&self, [nodes, map]: [Asked; 2], view: View) {
+        self.nodes.put(nodes, (), Arc::clone(&view.nodes));
+        self.map.put(map, (), Arc::clone(&view.map));
         *self.view.write().expect("nobody panics while holding this lock") = view;
     }
 
@@ -67,6 +90,16 @@ impl Fleet {
         self.view().nodes
     }
 
+    /// As [`Self::nodes`], counted as a look.
+    fn nodes_at_hand(&self) -> Arc<Vec<NodeRow>> {
+        self.nodes.get(&()).unwrap_or_else(|| self.nodes())
+    }
+
+    /// How old a view may be.
+    pub fn max_age(&self) -> Duration {
+        self.nodes.max_age()
+    }
+
     /// Which addresses are dialled and handed out.
     pub fn rule(&self) -> &AddressRule {
         &self.rule
@@ -75,7 +108,7 @@ impl Fleet {
     /// Nodes for a content: those of its partition that live, and whoever else may take it. When nobody lives, whoever may
     /// take work once it is back.
     pub fn choose(&self, content: &ContentKey, copies: usize) -> Choice {
-        let View { nodes, map, .. } = self.view();
+        let (nodes, map) = (self.nodes_at_hand(), self.map.get(&()).unwrap_or_else(|| self.view().map));
         let able = |node: &NodeRow| node.scheduling == "Active" && node.live && node.kubo_ready;
         let find = |id: NodeId| nodes.iter().find(|node| node.id == id.uuid());
         let partition = content.partition();
@@ -106,7 +139,7 @@ impl Fleet {
     /// One to three addresses of the nodes a pin is placed on, one per node first. When none of them has been heard
     /// of, of any node; empty only while no node of the fleet ever had an address.
     pub fn delegates(&self, placed_on: &[Uuid]) -> Vec<String> {
-        let nodes = self.nodes();
+        let nodes = self.nodes_at_hand();
         let of = |wanted: &dyn Fn(&NodeRow) -> bool| -> Vec<String> {
             let per_node = nodes.iter().filter(|node| wanted(node));
             per_node
@@ -131,6 +164,7 @@ fn candidate(node: &NodeRow) -> Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{cache::CacheName, metrics::Metrics};
     use pinner_core::content::SubmittedCid;
     use time::OffsetDateTime;
 
@@ -159,8 +193,11 @@ mod tests {
     }
 
     fn fleet(nodes: Vec<NodeRow>) -> Fleet {
-        let fleet = Fleet::new(AddressRule::private(vec!["10.0.0.0/8".parse().unwrap()]));
-        fleet.update(View { nodes: Arc::new(nodes), ..View::default() });
+        let metrics = Metrics::default();
+        let tally = |name| metrics.cache(name);
+        let rule = AddressRule::private(vec!["10.0.0.0/8".parse().unwrap()]);
+        let fleet = Fleet::new(rule, tally(CacheName::LiveNodes), tally(CacheName::PlacementMap));
+        fleet.update(fleet.asked(), View { nodes: Arc::new(nodes), ..View::default() });
         fleet
     }
 
@@ -195,7 +232,7 @@ mod tests {
         let homes: Vec<_> = plan.map.holders(content().partition()).map(|id| id.uuid()).collect();
         let look = |nodes: Vec<NodeRow>| {
             let fleet = fleet(nodes);
-            fleet.update(View { map: Arc::new(plan.map.clone()), ..fleet.view() });
+            fleet.update(fleet.asked(), View { map: Arc::new(plan.map.clone()), ..fleet.view() });
             fleet.choose(&content(), 2)
         };
         let choice = look(nodes.clone());
@@ -207,6 +244,20 @@ mod tests {
         let choice = look(one_silent);
         assert_eq!((choice.candidates[0], choice.homes), (homes[1], None));
         assert!(choice.candidates.len() == 3 && !choice.candidates.contains(&homes[0]));
+    }
+
+    #[test]
+    fn a_look_at_what_was_never_seen_is_a_miss_and_answered_all_the_same() {
+        let metrics = Metrics::default();
+        let [nodes, map] = [CacheName::LiveNodes, CacheName::PlacementMap].map(|name| metrics.cache(name));
+        let fleet = Fleet::new(AddressRule::private(vec![]), nodes.clone(), map.clone());
+        let counts = || [&nodes, &map].map(|tally| (tally.hits(), tally.misses()));
+        assert!(fleet.choose(&content(), 2).candidates.is_empty());
+        assert_eq!(counts(), [(0, 1), (0, 1)]);
+        fleet.update(fleet.asked(), View { nodes: Arc::new(vec![node(1)]), ..View::default() });
+        assert_eq!(fleet.choose(&content(), 2).candidates.len(), 1);
+        fleet.delegates(&[]);
+        assert_eq!(counts(), [(2, 1), (1, 1)]);
     }
 
     #[test]

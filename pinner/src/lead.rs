@@ -18,6 +18,7 @@ mod sweeper;
 mod watchdog;
 
 use crate::{
+    changed::Changes,
     db::{
         Database,
         lead::{self, LeadError, Office, Role},
@@ -59,6 +60,8 @@ pub struct Leader {
     pub fleet: Fleet,
     /// Which node we are.
     pub node: NodeId,
+    /// Where to announce and hear of what others keep copies of.
+    pub changes: Changes,
     /// Where to announce jobs that an office made.
     pub waker: Waker,
     /// Who leads, and what it did.

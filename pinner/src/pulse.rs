@@ -1,6 +1,7 @@
 //! The pinner's pulse: asks Kubo how it is, tells the fleet, looks at the fleet, keeps Kubo connected to it.
 
 use crate::{
+    changed::Watch,
     db::{
         Database,
         fleet::{self, MapError},
@@ -48,13 +49,21 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// Beats until told to stop; then takes the node out of placement.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Beats until told to stop, and at once when there is `news` of the fleet; then takes the node out of placement.
+    pub async fn run(self, mut news: [Watch; 3], stop: CancellationToken) {
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut peered = HashMap::new();
         let mut count = 0_u64;
-        while stop.run_until_cancelled(beat.tick()).await.is_some() {
+        loop {
+            let [nodes, map, maintenance] = &mut news;
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = beat.tick() => {}
+                () = nodes.changed() => {}
+                () = map.changed() => {}
+                () = maintenance.changed() => {}
+            }
             if count.is_multiple_of(PEERING_BEATS) {
                 peered.clear();
                 self.weigh().await;
@@ -102,7 +111,7 @@ impl Pulse {
 
     /// One transaction: our own sign of life, and everybody else's.
     async fn tell(&self, identity: Option<&Identity>) -> sqlx::Result<()> {
-        let before = self.fleet.view();
+        let (before, asked) = (self.fleet.view(), self.fleet.asked());
         let beat = Heartbeat {
             peer_id: identity.map(|identity| identity.peer_id.clone()),
             addresses: identity.map(|identity| identity.addresses.clone()).unwrap_or_default(),
@@ -131,7 +140,7 @@ impl Pulse {
             }
         };
         tx.commit().await?;
-        self.fleet.update(View { nodes, fleet, map });
+        self.fleet.update(asked, View { nodes, fleet, map });
         Ok(())
     }
 

@@ -122,11 +122,12 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
     };
     let nats = Nats::connect(&config.nats, &config.node.name).await?;
     let kubo = Kubo::new(config.kubo_url.clone());
-    let fleet = Fleet::new(address_rule(&config));
+    let tally = |name| service.metrics.cache(name);
+    let fleet = Fleet::new(address_rule(&config), tally(CacheName::LiveNodes), tally(CacheName::PlacementMap));
     let bell = Bell::default();
     let (waker, wakes) = Waker::new(node, bell.clone());
     let changes = Changes::default();
-    let limits = Arc::new(OrgLimits::new(service.metrics.cache(CacheName::OrgLimits)));
+    let limits = Arc::new(OrgLimits::new(tally(CacheName::OrgLimits)));
     let (tokens_changed, limits_changed) = (changes.watch(Changed::Tokens), changes.watch(Changed::Limits));
     let (kubo_ready, kubo_state) = watch::channel(false);
     let turn = Arc::new(AtomicI64::new(0));
@@ -169,9 +170,11 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
         capacity: AtomicU64::new(0),
         offices: offices.clone(),
     };
+    let news = [Changed::Nodes, Changed::Map, Changed::Maintenance].map(|what| changes.watch(what));
     let leader = Leader {
         db: db.clone(),
         nats: nats.clone(),
+        changes: changes.clone(),
         fleet_id,
         fleet: fleet.clone(),
         node,
@@ -209,7 +212,7 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
     tracing::info!(node = %node, "ready");
 
     let mut parts = JoinSet::new();
-    parts.spawn(pulse.run(stop.clone()));
+    parts.spawn(pulse.run(news, stop.clone()));
     parts.spawn(wake::send(nats.clone(), wakes, stop.clone()));
     parts.spawn(wake::receive(nats.clone(), node, bell.clone(), stop.clone()));
     parts.spawn(changed::send(nats.clone(), changes.clone(), stop.clone()));

@@ -7,12 +7,9 @@
 
 pub mod checker;
 
-use crate::{
-    changed::{Changed, Changes},
-    db::{
-        Database,
-        tokens::{self, SigningKeyRow},
-    },
+use crate::db::{
+    Database,
+    tokens::{self, SigningKeyRow},
 };
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -165,19 +162,16 @@ pub struct Pruned {
 }
 
 /// Clears the denylist of tokens that have ended, and retires keys of which no token is left. Any pinner may do it at any
-/// time and any number of times.
+/// time and any number of times. What is retired is refused once the others have looked, within seconds.
 ///
 /// # Errors
 /// What the database says; then nothing was done.
-pub async fn prune(db: &Database, changes: &Changes) -> sqlx::Result<Pruned> {
+pub async fn prune(db: &Database) -> sqlx::Result<Pruned> {
     let mut tx = db.platform().await?;
     let entries = tokens::prune_denylist(&mut tx).await?;
     let remaining = tokens::denylist_size(&mut tx).await?;
-    let advanced = tokens::advance_keys(&mut tx).await?;
+    tokens::advance_keys(&mut tx).await?;
     tx.commit().await?;
-    if advanced {
-        changes.announce(Changed::Tokens);
-    }
     Ok(Pruned { entries, remaining })
 }
 

@@ -187,7 +187,7 @@ fn address(url: &str) -> Result<SocketAddr> {
 }
 
 /// The UUID in a TypeID such as `org_01h455vb4pex5vsknk084sn02q`.
-fn uuid_of(id: &str) -> Result<String> {
+pub(crate) fn uuid_of(id: &str) -> Result<String> {
     const DIGITS: &str = "0123456789abcdefghjkmnpqrstvwxyz";
     let (_, suffix) = id.split_once('_').with_context(|| format!("{id} is no TypeID"))?;
     let mut value = 0_u128;

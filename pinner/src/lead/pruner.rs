@@ -1,7 +1,10 @@
 //! The pruner: what is of no use any more is deleted.
 
 use super::{Leader, every};
-use crate::db::lead::{self, LeadError, Office};
+use crate::{
+    db::lead::{self, LeadError, Office},
+    tokens,
+};
 use std::time::Duration;
 
 /// Time between two looks.
@@ -14,5 +17,7 @@ pub(super) async fn run(leader: &Leader, office: Office) {
 async fn prune(leader: &Leader, office: Office) -> Result<(), LeadError> {
     let tx = lead::begin(&leader.db, office).await?;
     tx.commit().await?;
+    // Goes by the database's clock alone, so it needs no fence.
+    tokens::prune(&leader.db).await?;
     Ok(())
 }

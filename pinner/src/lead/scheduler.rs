@@ -6,10 +6,13 @@
 //! as astray, and the [`mover`](super::mover) sees to those.
 
 use super::{Leader, mover::Mover};
-use crate::db::{
-    fleet, lead as statements,
-    lead::{LeadError, Office},
-    nodes::{self, NodeRow},
+use crate::{
+    changed::Changed,
+    db::{
+        fleet, lead as statements,
+        lead::{LeadError, Office},
+        nodes::{self, NodeRow},
+    },
 };
 use pinner_core::{
     map::PlacementMap,
@@ -101,6 +104,7 @@ pub(super) async fn run(leader: &Leader, office: Office) {
         note_partitions: 16,
         mover: Mover::new(leader.settings.moves_max),
     };
+    let mut news = [Changed::Nodes, Changed::Map, Changed::Maintenance].map(|what| leader.changes.watch(what));
     loop {
         let wait = match scheduler.look().await {
             Ok(true) => HURRY,
@@ -115,7 +119,13 @@ pub(super) async fn run(leader: &Leader, office: Office) {
                 LOOK
             }
         };
-        sleep(wait).await;
+        let [nodes, map, maintenance] = &mut news;
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = nodes.changed() => {}
+            () = map.changed() => {}
+            () = maintenance.changed() => {}
+        }
     }
 }
 
@@ -179,6 +189,7 @@ impl Scheduler<'_> {
                 "committed a placement map"
             );
             self.leader.metrics.maps_committed.inc();
+            self.leader.changes.announce(Changed::Map);
             self.map = next;
         }
         self.right_for = Some(digest);

@@ -47,7 +47,7 @@ async fn a_revoked_token_is_refused_here_at_once_and_everywhere_within_five_seco
     let (_, stays) = mint(&here, "acme", &["pins:read"]).await;
 
     let mut delays = Duration::ZERO;
-    for _ in 0..6 {
+    for _ in 0..12 {
         let (id, client) = mint(&here, "acme", &["pins:read"]).await;
         assert_eq!(client.at(&there.url).get("/pins").await.status, 200, "or what follows would prove nothing");
         let revoked = here.admin().delete(&format!("/admin/v1/tokens/{id}")).await.expect(200);
@@ -59,8 +59,8 @@ async fn a_revoked_token_is_refused_here_at_once_and_everywhere_within_five_seco
         let again = here.admin().delete(&format!("/admin/v1/tokens/{id}")).await.expect(200);
         assert_eq!(again, revoked, "asking twice is asking once");
     }
-    // By looking once a second alone it would be three seconds.
-    assert!(delays < Duration::from_millis(1_500), "NATS makes it quick: {delays:?}");
+    // By looking once a second alone it would be six seconds.
+    assert!(delays < Duration::from_secs(4), "NATS makes it quick: {delays:?}");
 
     proxy.cut();
     there.wait_for("[-]nats", 200).await;
@@ -202,7 +202,8 @@ async fn an_org_mints_lists_and_revokes_its_own_tokens_and_nobody_elses() {
 #[tokio::test]
 async fn the_denylist_keeps_what_could_still_be_used_and_nothing_else() {
     let (database, kubo) = (Database::new().await, FakeKubo::new().await);
-    let pinner = Setup::new(&database, &kubo.url).start().await;
+    let setup = Setup::new(&database, &kubo.url);
+    let pinner = setup.start().await;
     let superuser = database.pool("postgres");
     let mut clients = Vec::new();
     for _ in 0..4 {
@@ -224,9 +225,20 @@ async fn the_denylist_keeps_what_could_still_be_used_and_nothing_else() {
         .await
         .unwrap();
     }
-    assert_eq!(prune().await, json!({"pruned": 2, "remaining": 2}));
+    // Whoever leads may have been quicker; together they throw away two.
+    assert_eq!(prune().await["remaining"], 2);
     assert_eq!(prune().await, json!({"pruned": 0, "remaining": 2}));
     assert_eq!(clients[3].get("/pins").await.status, 401, "what is left still denies");
+
+    // Whoever leads does it unasked.
+    sqlx::query("update revoked_tokens set expires = 'epoch'").execute(&superuser).await.unwrap();
+    pinner.kill().await;
+    let _next = setup.start().await;
+    until("it is cleared", SOON, async || {
+        let left: i64 = sqlx::query_scalar("select count(*) from revoked_tokens").fetch_one(&superuser).await.unwrap();
+        (left == 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -265,6 +277,13 @@ async fn each_look_at_a_cache_is_counted_once_and_told_alike_by_metrics_and_by_t
         }
     }
     assert_eq!(of("token_denylist")["entries"], 0);
+    // A pin looks at nodes and map to be placed, and at nodes for its delegates.
+    let looks = async |cache| count(cache, "hits").await;
+    let before = (looks("live_nodes").await, looks("placement_map").await);
+    client.pin(&cids::fresh()).await;
+    let after = (looks("live_nodes").await, looks("placement_map").await);
+    assert!(after.0 > before.0 && after.1 == before.1 + 1, "{before:?} {after:?}");
+    assert_eq!(of("live_nodes")["entries"], 1);
     pinner.admin().delete(&format!("/admin/v1/tokens/{id}")).await.expect(200);
     let stats = pinner.admin().get("/admin/v1/cache-stats").await.expect(200);
     assert!(stats.to_string().contains(r#""entries":1"#), "{stats}");

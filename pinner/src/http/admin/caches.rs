@@ -51,8 +51,14 @@ pub async fn stats(service: web::Data<Service>, _admin: PlatformAdmin) -> Result
                 (revoked, Some(version), Some(ready.checker.max_age()))
             }
             CacheName::OrgLimits => (ready.limits.len(), None, Some(ready.limits.max_age())),
-            CacheName::LiveNodes => (ready.fleet.nodes().iter().filter(|node| node.live).count(), None, None),
-            CacheName::PlacementMap => (0, None, None),
+            CacheName::LiveNodes => {
+                let live = ready.fleet.nodes().iter().filter(|node| node.live).count();
+                (live, None, Some(ready.fleet.max_age()))
+            }
+            CacheName::PlacementMap => {
+                let version = i64::try_from(ready.fleet.view().map.version()).unwrap_or(i64::MAX);
+                (usize::from(version > 0), Some(version), Some(ready.fleet.max_age()))
+            }
         };
         CacheUse {
             name: name.as_str().to_owned(),

@@ -1,6 +1,7 @@
 //! Maintenance: a pause of moves, repair and garbage collection. Accepting and serving go on. It always has an end.
 
 use crate::{
+    changed::Changed,
     db::fleet::{self, FleetRow, Pause},
     http::{
         auth::PlatformAdmin,
@@ -119,6 +120,7 @@ pub async fn begin(
         fleet::pause(&mut tx, request.request_token.as_deref(), request.reason.as_deref(), until).await?;
         let row = fleet::read(&mut tx).await?;
         tx.commit().await?;
+        work.ready()?.changes.announce(Changed::Maintenance);
         tracing::info!(%until, reason = request.reason, "maintenance: moves, repair and garbage collection wait");
         Ok(web::Json(row.into()))
     })
@@ -136,6 +138,7 @@ pub async fn end_now(service: web::Data<Service>, _admin: PlatformAdmin) -> Resu
         fleet::resume(&mut tx).await?;
         let row = fleet::read(&mut tx).await?;
         tx.commit().await?;
+        work.ready()?.changes.announce(Changed::Maintenance);
         tracing::info!("maintenance was ended");
         Ok(web::Json(row.into()))
     })

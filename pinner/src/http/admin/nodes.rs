@@ -5,6 +5,7 @@ mod answer;
 pub use answer::{Drain, Node, Nodes, Placements};
 
 use crate::{
+    changed::Changed,
     db::{
         fleet::{self, FleetRow},
         nodes::{self, NodeRow},
@@ -193,6 +194,7 @@ async fn set(
         if !found {
             return Err(no_such_node(&name));
         }
+        work.ready()?.changes.announce(Changed::Nodes);
         tracing::info!(node = name, scheduling, request_token, reason, "scheduling was set");
         Ok(web::Json(find(&work, &name).await?))
     })

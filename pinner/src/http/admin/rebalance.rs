@@ -1,6 +1,7 @@
 //! Rebalancing by hand: what would move, and having it moved.
 
 use crate::{
+    changed::Changed,
     db::lead::LeadError,
     http::{
         auth::PlatformAdmin,
@@ -131,6 +132,7 @@ pub async fn apply(
         let mut tx = work.db.worker().await?;
         let proposal = rebalance::apply(&mut tx, work.scheduling(), &plan).await?;
         tx.commit().await?;
+        work.ready()?.changes.announce(Changed::Map);
         tracing::info!(plan, "a rebalance was applied");
         Ok(web::Json(proposal.into()))
     })

@@ -229,7 +229,7 @@ pub async fn prune(service: web::Data<Service>, _admin: PlatformAdmin) -> Result
     let service = service.into_inner();
     let work = Arc::clone(&service);
     detached(&service, async move {
-        let pruned = tokens::prune(&work.db, &work.ready()?.changes).await?;
+        let pruned = tokens::prune(&work.db).await?;
         Ok(web::Json(PrunedDenylist { pruned: pruned.entries, remaining: pruned.remaining }))
     })
     .await
