@@ -116,6 +116,17 @@ begin
                 placed = now(), next_attempt = now(), error = null
             where content = any (dropped) and status <> 'unpinning';
         end if;
+        -- What no remaining pin asks for on as many nodes is on too many.
+        update public.contents c set astray = true
+        where c.ctid = any (array(
+            select held.place
+            from (select content, max(copies_max) as copies from removed group by content) r
+            cross join lateral (
+                select contents.ctid as place from public.contents
+                where contents.key = r.content and contents.refs > 0 and not contents.astray offset 0
+            ) held
+            where r.copies > (select max(p.copies_max) from public.pins p where p.content = r.content)
+        ));
         insert into public.count_changes (org_id, status, bucket, pins)
         select org_id, status, (extract(epoch from created) * 1000)::bigint >> 13, -count(*) from removed group by 1, 2, 3;
         insert into public.count_changes (org_id, bytes)

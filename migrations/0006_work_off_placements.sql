@@ -274,6 +274,7 @@ begin
             bytes = greatest(p.bytes, byte_counts[held.numbers[array_position(held.places, p.ctid)]])
         where p.ctid = any (held.places) and p.status = 'pinning'
         returning p.job, p.generation;
+    perform public.note_failed_copies(keys);
     perform public.settle(keys);
 end
 $$;
@@ -366,13 +367,14 @@ $$;
 
 -- Whether an unpin is still wanted, asked right before Kubo is told: `yes`, because no pin holds the content or enough
 -- other nodes do; `superseded`, because the job is another one by now; or `needed`, because too few others hold it.
-create function may_unpin(node uuid, content_key bytea, job_generation bigint) returns text
+create function may_unpin(node uuid, content_key bytea, job_id bigint, job_generation bigint) returns text
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp
 as $$
 begin
     if (
         select true from public.placements p
-        where p.content = content_key and p.node_id = node and p.generation = job_generation and p.status = 'unpinning'
+        where p.content = content_key and p.node_id = node and p.job = job_id and p.generation = job_generation
+            and p.status = 'unpinning'
     ) is null then
         return 'superseded';
     end if;
@@ -481,7 +483,7 @@ revoke all on function
     finish_pins(uuid, bytea[], bigint[], bigint[], bigint[], bigint[]),
     fail_pins(uuid, bytea[], bigint[], bigint[], text[], text[], boolean[], double precision[]),
     release_jobs(uuid, bytea[], bigint[], bigint[], double precision[]),
-    finish_unpins(uuid, bytea[], bigint[], bigint[]), may_unpin(uuid, bytea, bigint),
+    finish_unpins(uuid, bytea[], bigint[], bigint[]), may_unpin(uuid, bytea, bigint, bigint),
     fail_overdue(uuid, interval, integer), keep_until(bytea, bytea), release_kept(uuid), expire_pins(integer)
 from public;
 grant execute on function
@@ -491,7 +493,7 @@ grant execute on function
     finish_pins(uuid, bytea[], bigint[], bigint[], bigint[], bigint[]),
     fail_pins(uuid, bytea[], bigint[], bigint[], text[], text[], boolean[], double precision[]),
     release_jobs(uuid, bytea[], bigint[], bigint[], double precision[]),
-    finish_unpins(uuid, bytea[], bigint[], bigint[]), may_unpin(uuid, bytea, bigint),
+    finish_unpins(uuid, bytea[], bigint[], bigint[]), may_unpin(uuid, bytea, bigint, bigint),
     fail_overdue(uuid, interval, integer), release_kept(uuid), expire_pins(integer)
 to anchorage_worker;
 grant execute on function keep_until(bytea, bytea) to anchorage_api;

@@ -139,8 +139,12 @@ pub fn arrange(homes: &[NodeId], need: Need, copies: &[Copy], node: impl Fn(Node
             _ => None,
         });
     }
+    // One that was given up is tried again once it has rested.
+    let is_resting =
+        held_somewhere && homes.iter().any(|&home| of(home).is_some_and(|copy| copy.status == Status::Failed));
     let is_left = |copy: &Copy| homes.contains(&copy.node) || copy.status == Status::Unpinning;
     let is_settled = steps.is_empty()
+        && !is_resting
         && !homes.is_empty()
         && homes.iter().all(|&home| of(home).is_some())
         && copies.iter().all(is_left);

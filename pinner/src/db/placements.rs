@@ -291,9 +291,10 @@ pub enum MayUnpin {
 
 /// Whether the content is to be let go still. Asked right before Kubo is told.
 pub async fn may_unpin(db: &Database, node: NodeId, ticket: &Ticket) -> sqlx::Result<MayUnpin> {
-    let answer: String = sqlx::query_scalar("select may_unpin($1, $2, $3)")
+    let answer: String = sqlx::query_scalar("select may_unpin($1, $2, $3, $4)")
         .bind(node.uuid())
         .bind(ticket.content.as_bytes())
+        .bind(ticket.job)
         .bind(ticket.generation)
         .fetch_one(&db.worker)
         .await?;

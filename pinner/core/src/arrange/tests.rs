@@ -103,6 +103,9 @@ fn a_copy_that_failed_is_tried_again_when_there_is_somebody_to_have_it_from() {
     let of = |status| vec![copies(&[(1, status)])[0], failed];
     assert_eq!(arrange(&ids(&[1, 3]), TWO, &of(Pinned), |_| UP).steps, [Step::Restore(id(3))]);
     assert_eq!(arrange(&ids(&[1, 3]), TWO, &of(Failed), |_| UP).steps, []);
+    // Until then it is looked at again.
+    let resting = copies(&[(1, Pinned), (3, Failed)]);
+    assert_eq!(arrange(&ids(&[1, 3]), TWO, &resting, |_| UP), Arrangement { steps: vec![], is_settled: false });
 }
 
 #[test]
