@@ -13,6 +13,7 @@ use pinner_core::content::ContentKey;
 use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 use std::time::Duration;
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 /// Connecting to a process on the same host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -80,6 +81,16 @@ impl Kubo {
         }
         let answer: Answer = self.lookup("id", &[]).await?;
         Ok(Identity { peer_id: answer.id, addresses: answer.addresses.unwrap_or_default() })
+    }
+
+    /// Ends when Kubo does, however soon it is started again: a connection that asks nothing lives as long as it. Gives
+    /// whether there was one to wait for.
+    pub async fn ends(&self) -> bool {
+        let address = (self.url.host_str().unwrap_or_default(), self.url.port_or_known_default().unwrap_or_default());
+        let Ok(mut connection) = TcpStream::connect(address).await else { return false };
+        // It has nothing to say; whatever comes is its end.
+        drop(connection.read_u8().await);
+        true
     }
 
     /// Whether a content is pinned recursively.

@@ -37,13 +37,15 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Time between two tries to get an office that somebody else has.
 const RETRY: Duration = Duration::from_millis(1_500);
 
+/// How long a holder may fail in everything before it leaves office.
+const TROUBLE_MAX: Duration = Duration::from_secs(4);
 /// How many nodes stand for office.
 const CANDIDATES: usize = 5;
 
@@ -136,6 +138,8 @@ async fn hold(leader: &Leader, mut lease: Lease, role: Role, stop: &Cancellation
         Err(error) => {
             tracing::warn!(%error, %role, "has the lease and cannot take office");
             lease.resign().await;
+            // Somebody else may have a database.
+            stop.run_until_cancelled(tokio::time::sleep(TROUBLE_MAX)).await;
             return;
         }
     };
@@ -145,7 +149,7 @@ async fn hold(leader: &Leader, mut lease: Lease, role: Role, stop: &Cancellation
     let why = tokio::select! {
         () = stop.cancelled() => "stopping",
         () = lease.keep() => "the lease was lost",
-        () = work(leader, office) => "somebody else took office",
+        () = work(leader, office) => "somebody else took office, or the database does not answer",
     };
     leader.offices.set(role, false);
     leader.metrics.leads(role.as_str(), false);
@@ -171,12 +175,31 @@ async fn every<F: Future<Output = Result<(), LeadError>>>(
 ) {
     let mut tick = tokio::time::interval(period);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut trouble = Trouble::default();
     loop {
         tick.tick().await;
         match task().await {
-            Ok(()) => {}
+            Ok(()) => trouble = Trouble::default(),
             Err(LeadError::Superseded) => return,
-            Err(error) => tracing::warn!(%error, "cannot {what}; tries again"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot {what}; tries again");
+                if trouble.is_lasting() {
+                    return;
+                }
+            }
         }
+    }
+}
+
+/// Since when nothing has worked. Who has an office and cannot do anything leaves it to somebody who perhaps can.
+#[derive(Default)]
+struct Trouble {
+    since: Option<Instant>,
+}
+
+impl Trouble {
+    /// To be asked after a failure.
+    fn is_lasting(&mut self) -> bool {
+        self.since.get_or_insert_with(Instant::now).elapsed() >= TROUBLE_MAX
     }
 }

@@ -38,6 +38,10 @@ async fn a_fleet_grows_and_shrinks_with_the_least_movement_and_nothing_below_its
     println!("3 to 5 nodes: {moved} copies were made, the new nodes hold {least}");
     assert_eq!(moved, least, "no copy was made but those that the new nodes hold");
 
+    // First nothing new for both, so that the one does not go by the other.
+    for node in ["node-3", "node-4"] {
+        fleet.post(&format!("nodes/{node}/cordon"), &json!({})).await;
+    }
     let leaving = fleet.least_moved(&["node-3", "node-4"]).await;
     for node in ["node-3", "node-4"] {
         let answer = fleet.post(&format!("nodes/{node}/drain"), &json!({"reason": "it leaves"})).await;
@@ -154,6 +158,17 @@ async fn a_plan_is_shown_applied_and_refused_once_it_is_stale() {
     fleet.wait_settled(3).await;
     assert_eq!(fleet.fetched().await, fleet.least_moved(&["node-2"]).await);
     assert_eq!(fleet.get("rebalance").await["moves"], json!([]), "planning again changes nothing");
+
+    // The same from a terminal.
+    let plan = fleet.command(&["rebalance", "--dry-run"]);
+    assert_eq!((&plan["moves"], &plan["mapVersion"]), (&json!([]), &json!(2)), "{plan}");
+    assert_eq!(fleet.command(&["rebalance"])["partitions"], json!(0));
+    assert_eq!(fleet.command(&["cluster-presences"])["presences"].as_array().unwrap().len(), 3);
+    assert_eq!(fleet.command(&["maintenance", "on", "--for", "1h", "--reason", "disks"])["reason"], "disks");
+    assert_eq!(fleet.command(&["maintenance", "status"])["paused"], json!(true));
+    assert_eq!(fleet.command(&["maintenance", "off"])["paused"], json!(false));
+    let caches = fleet.command(&["cache-stats"]);
+    assert!(caches["caches"].as_array().unwrap().iter().any(|cache| cache["name"] == "placement_map"), "{caches}");
     dev.end(Signal::SIGTERM);
 }
 

@@ -5,7 +5,7 @@
 //! that is cancelled costs what it has moved so far. The commit names the partitions that change; their contents are noted
 //! as astray, and the [`mover`](super::mover) sees to those.
 
-use super::{Leader, mover::Mover};
+use super::{Leader, Trouble, mover::Mover};
 use crate::{
     changed::Changed,
     db::{
@@ -28,6 +28,8 @@ use tokio::time::{Instant, sleep};
 const LOOK: Duration = Duration::from_secs(1);
 /// The shortest time between two looks, while something moves.
 const HURRY: Duration = Duration::from_millis(100);
+/// How long news of nodes wait for others.
+const TOGETHER: Duration = Duration::from_millis(500);
 /// Nobody has been listened to for longer than since the last gap of this length between two looks.
 const GAP: Duration = Duration::from_secs(10);
 /// Contents of changed partitions that one transaction notes as astray, about.
@@ -104,11 +106,14 @@ pub(super) async fn run(leader: &Leader, office: Office) {
         note_partitions: 16,
         mover: Mover::new(leader.settings.moves_max),
     };
+    let mut trouble = Trouble::default();
     let mut news = [Changed::Nodes, Changed::Map, Changed::Maintenance].map(|what| leader.changes.watch(what));
     loop {
         let wait = match scheduler.look().await {
-            Ok(true) => HURRY,
-            Ok(false) => LOOK,
+            Ok(is_moving) => {
+                trouble = Trouble::default();
+                if is_moving { HURRY } else { LOOK }
+            }
             Err(LeadError::Superseded) => return,
             Err(LeadError::Stale) => {
                 tracing::info!("the placement map was another one than planned from; planning again");
@@ -116,13 +121,17 @@ pub(super) async fn run(leader: &Leader, office: Office) {
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot look after the fleet; tries again");
+                if trouble.is_lasting() {
+                    return;
+                }
                 LOOK
             }
         };
         let [nodes, map, maintenance] = &mut news;
         tokio::select! {
             () = sleep(wait) => {}
-            () = nodes.changed() => {}
+            // What is asked for at the same time is planned for together: else one drained node would fill the next.
+            () = nodes.changed() => sleep(TOGETHER).await,
             () = map.changed() => {}
             () = maintenance.changed() => {}
         }

@@ -19,6 +19,8 @@ const UPLOADS_MAX: Duration = Duration::from_secs(5);
 /// How long a collection may take; nobody else collects meanwhile.
 const COLLECT_MAX: Duration = Duration::from_secs(30 * 60);
 /// Time to the next try when it is somebody else's turn, or a pause.
+const TURN: Duration = Duration::from_secs(10);
+/// Time to the next try after one that came to nothing: it may have held up pins for some seconds.
 const RETRY: Duration = Duration::from_secs(60);
 
 /// Collects from time to time until told to stop.
@@ -27,12 +29,15 @@ pub(super) async fn run(running: &Running) {
     loop {
         sleep(spread(every, rand::random())).await;
         while running.has_garbage.load(Ordering::Relaxed) {
-            match collect(running).await {
+            let wait = match collect(running).await {
                 Ok(true) => break,
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "cannot collect garbage; tries again"),
-            }
-            sleep(spread(RETRY, rand::random())).await;
+                Ok(false) => TURN,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot collect garbage; tries again");
+                    RETRY
+                }
+            };
+            sleep(spread(wait, rand::random())).await;
         }
     }
 }

@@ -19,10 +19,12 @@ use std::{
     sync::atomic::Ordering,
     time::Duration,
 };
-use tokio::{sync::watch, time::sleep};
+use tokio::time::sleep;
 
 /// The first comparison comes this long after the start: what a crash left behind should not wait for an hour.
 const FIRST: Duration = Duration::from_secs(60);
+/// Time between two tries to reach a Kubo that is away.
+const LOOK: Duration = Duration::from_millis(250);
 /// Contents that are asked about at a time.
 const BATCH: usize = 1_000;
 /// The empty directory, which Kubo pins itself when it is first started.
@@ -51,16 +53,21 @@ pub(super) async fn run(running: &Running) {
     let every = running.worker.settings.reconcile;
     let mut suspects = HashSet::new();
     let mut wait = FIRST.min(every);
-    let mut kubo_ready = running.kubo_ready.clone();
+    let mut back = Box::pin(comes_back(running));
+    if *running.kubo_ready.borrow() {
+        verify::latest(running).await;
+    }
     loop {
         let due = sleep(spread(wait, rand::random()));
         tokio::select! {
             () = due => {}
-            // Also at the start.
-            () = comes_back(&mut kubo_ready) => verify::latest(running).await,
+            () = &mut back => {
+                verify::latest(running).await;
+                back = Box::pin(comes_back(running));
+            }
         }
         wait = every;
-        if !*kubo_ready.borrow() {
+        if !*running.kubo_ready.borrow() {
             continue;
         }
         match compare(running, &mut suspects).await {
@@ -75,15 +82,13 @@ pub(super) async fn run(running: &Running) {
     }
 }
 
-/// Waits until Kubo answers that did not.
-async fn comes_back(kubo_ready: &mut watch::Receiver<bool>) {
-    loop {
-        if kubo_ready.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        if *kubo_ready.borrow_and_update() {
-            return;
-        }
+/// Waits until Kubo has ended and answers again, though it may have been away for a moment only.
+async fn comes_back(running: &Running) {
+    while !running.kubo.ends().await {
+        sleep(LOOK).await;
+    }
+    while running.kubo.identity().await.is_err() {
+        sleep(LOOK).await;
     }
 }
 

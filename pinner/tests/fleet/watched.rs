@@ -4,7 +4,7 @@ use crate::running::{Dev, PATIENCE, pause};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
-use std::{collections::BTreeMap, fs, path::Path, time::Instant};
+use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Instant};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -111,6 +111,15 @@ impl Fleet {
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
         self.send(Method::POST, path, body).await
+    }
+
+    /// What `anchorage admin` prints as JSON for these arguments.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_anchorage"));
+        command.env("ANCHORAGE_SERVER", &self.endpoint).env("ANCHORAGE_TOKEN", &self.admin);
+        let done = command.args(["admin", "-o", "json"]).args(arguments).output().unwrap();
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        serde_json::from_slice(&done.stdout).unwrap()
     }
 
     pub(crate) async fn node(&self, name: &str) -> Value {

@@ -70,6 +70,14 @@ async fn an_upload_that_no_node_holds_yet_is_spared() {
     let pinner = setup.start().await;
     let _other = setup.sibling("node-1", &elsewhere.url).start().await;
     let org = pinner.org_with("acme", &["pins:read", "pins:write", "uploads:write"]).await;
+    until("both place by a map of both", SOON * 2, async || {
+        let plan = pinner.admin().get("/admin/v1/rebalance").await.expect(200);
+        let all = pinner.admin().get("/admin/v1/presences").await.expect(200);
+        let all = all["presences"].as_array().unwrap();
+        let by_it = all.iter().filter(|one| one["mapVersion"] == plan["mapVersion"]).count();
+        (plan["moves"] == serde_json::json!([]) && plan["mapVersion"] != 0 && by_it == 2).then_some(())
+    })
+    .await;
     // Until one is placed on the other node, which never fetches it.
     let waiting = until("one is placed elsewhere", SOON * 2, async || {
         let request = org.request(Method::POST, "/api/v1/uploads").header("content-type", "text/plain");

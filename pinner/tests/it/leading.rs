@@ -5,6 +5,7 @@ use crate::stage::{
     database::Database,
     fake_kubo::FakeKubo,
     pinner::{Pinner, Setup},
+    proxy::Proxy,
     wait::{SOON, until},
 };
 use nix::sys::signal::Signal;
@@ -102,4 +103,36 @@ async fn a_nats_that_lost_everything_costs_an_office_and_no_pin() {
     let pin = org.pin(&cids::fresh()).await;
     until("it is pinned", SOON, async || (org.status(&pin).await == "pinned").then_some(())).await;
     wait_for_scheduler(&admin, first.epoch, SUCCESSION).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_is_cut_off_from_nats_or_from_the_database_leaves_office() {
+    let database = Database::new().await;
+    let kubos = [FakeKubo::new().await, FakeKubo::new().await];
+    let url = reqwest::Url::parse(&containers::nats()).unwrap();
+    let nats = [Proxy::to(url.port().unwrap()).await, Proxy::to(url.port().unwrap()).await];
+    let databases = [Proxy::to(database.port).await, Proxy::to(database.port).await];
+    let setup = |n: usize| {
+        let through = format!("nats://{}:t@127.0.0.1:{}", url.username(), nats[n].port);
+        Setup::new(&database.through(databases[n].port), &kubos[n].url)
+            .with("ANCHORAGE_NATS_URL", through)
+            .with("ANCHORAGE_NODE_NAME", format!("node-{n}"))
+    };
+    let pinners = [setup(0).start().await, setup(1).start().await];
+    let admin = database.pool("postgres");
+    let first = wait_for_scheduler(&admin, 0, SOON).await;
+    let of = place(&first);
+
+    nats[of].cut();
+    let second = wait_for_scheduler(&admin, first.epoch, SUCCESSION).await;
+    assert_ne!(second.holder, first.holder);
+    until("the first has left office", SOON, async || (!says_that_it_leads(&pinners[of]).await).then_some(())).await;
+    nats[of].mend();
+
+    databases[1 - of].cut();
+    let third = wait_for_scheduler(&admin, second.epoch, SUCCESSION * 2).await;
+    assert_eq!(third.holder, first.holder);
+    let other = &pinners[1 - of];
+    until("the second has left office", SOON, async || (!says_that_it_leads(other).await).then_some(())).await;
+    databases[1 - of].mend();
 }

@@ -414,10 +414,6 @@ impl Store {
         let Some(content) = self.contents.get_mut(&key) else { return Ok(()) };
         content.astray &= !arrangement.is_settled;
         let need = content.need();
-        // A copy that failed may be resting; whoever forgets it now never tries again.
-        if self.bug != Some(Bug::Rest) {
-            self.note_failed(key);
-        }
         if let Some(need) = need
             && held >= need.least
             && self.held(key) < need.least

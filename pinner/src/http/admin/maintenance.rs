@@ -32,15 +32,24 @@ const TEXT_MAX: usize = 1024;
 pub struct Maintenance {
     /// Whether moves, repair and garbage collection wait.
     pub paused: bool,
-    /// The pause.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub pause: Option<PauseAnswer>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Which request asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_token: Option<String>,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<String>,
+    /// Until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until_time: Option<String>,
     /// The last pause, if it lasted until its end and nobody has ended it since.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expired: Option<PauseAnswer>,
 }
 
-/// A pause.
+/// A pause that is over.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PauseAnswer {
@@ -76,8 +85,12 @@ pub struct MaintenanceRequest {
 
 impl From<FleetRow> for Maintenance {
     fn from(row: FleetRow) -> Self {
-        let (pause, expired) = if row.is_paused { (row.pause, None) } else { (None, row.pause) };
-        Self { paused: row.is_paused, pause: pause.map(Into::into), expired: expired.map(Into::into) }
+        let expired = row.pause.clone().filter(|_| !row.is_paused).map(Into::into);
+        let pause: Option<PauseAnswer> = row.pause.filter(|_| row.is_paused).map(Into::into);
+        let (start_time, until_time) =
+            pause.iter().map(|p| (p.start_time.clone(), p.until_time.clone())).next().unzip();
+        let (reason, request_token) = pause.map(|pause| (pause.reason, pause.request_token)).unwrap_or_default();
+        Self { paused: row.is_paused, reason, request_token, start_time, until_time, expired }
     }
 }
 
