@@ -61,15 +61,17 @@ pub fn merge(before: &[Condition], verdicts: &[Verdict], generation: Option<i64>
                 reason: verdict.reason.to_owned(),
                 message: verdict.message.chars().take(MESSAGE).collect(),
                 observed_generation: generation,
-                last_transition_time: same.map_or_else(|| whole_seconds(now), |old| old.last_transition_time.clone()),
+                last_transition_time: same
+                    .map_or_else(|| Time(whole_seconds(now)), |old| old.last_transition_time.clone()),
             }
         })
         .collect()
 }
 
-/// Kubernetes keeps conditions' times to the second; more digits would differ from what is read back.
-fn whole_seconds(now: Timestamp) -> Time {
-    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
+/// A time as a status has it. Kubernetes keeps conditions' times to the second; more digits would differ from what is read
+/// back.
+pub(crate) fn whole_seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 /// What changed from `before` to `after` and is worth an Event: a new reason of a condition that was written before, or

@@ -2,6 +2,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use crate::conditions::whole_seconds;
 use crate::crd::anchorage_cluster::{MaintenanceSpec, MaintenanceStatus};
 use crate::pin_node::scheduling::bounded;
 
@@ -36,7 +37,7 @@ impl Maintenance {
             return Maintenance::None;
         };
         let same = before.filter(|before| before.request_token == token);
-        let start = same.and_then(|before| parse(before.start_time.as_deref())).unwrap_or_else(|| whole(now));
+        let start = same.and_then(|before| parse(before.start_time.as_deref())).unwrap_or_else(|| whole_seconds(now));
         let end = parse(until.as_deref()).unwrap_or_else(|| start.saturating_add(DEFAULT_LENGTH).unwrap_or(start));
         let status = MaintenanceStatus {
             request_token: token,
@@ -73,10 +74,6 @@ impl Maintenance {
 
 fn parse(time: Option<&str>) -> Option<Timestamp> {
     time?.parse().ok()
-}
-
-fn whole(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 #[cfg(test)]

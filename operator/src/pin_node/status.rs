@@ -233,7 +233,7 @@ impl Draining {
     }
 }
 
-/// The drain in the status. Its token is there as soon as the request was seen; figures come from the pinners.
+/// The drain in the status. Its token and start are there as soon as the request was seen; figures come from the pinners.
 fn drain(
     intent: &Intent,
     report: Option<&NodeReport>,
@@ -245,10 +245,16 @@ fn drain(
     }
     let same = before.filter(|before| before.request_token == intent.token);
     let Some(report) = report.and_then(|report| report.drain.as_ref()) else {
-        let fresh = DrainStatus { request_token: intent.token.clone(), ..DrainStatus::default() };
-        return Some(same.cloned().unwrap_or(fresh));
+        let fresh = || DrainStatus {
+            request_token: intent.token.clone(),
+            start_time: Some(conditions::whole_seconds(now).to_string()),
+            ..DrainStatus::default()
+        };
+        return Some(same.cloned().unwrap_or_else(fresh));
     };
-    let new = from_report(intent, report);
+    let mut new = from_report(intent, report);
+    // One request has one start, whichever of us saw it first.
+    new.start_time = same.and_then(|old| old.start_time.clone()).or(new.start_time);
     Some(match same {
         Some(old) if is_no_news(old, &new, now) => old.clone(),
         _ => new,
@@ -289,6 +295,31 @@ mod tests {
             expected_completion_time: expected.map(str::to_owned),
             ..DrainStatus::default()
         }
+    }
+
+    #[test]
+    fn a_request_starts_when_it_is_seen_and_keeps_its_start() {
+        let intent = Intent {
+            scheduling: Scheduling::Drained,
+            token: Some("kernel-update".to_owned()),
+            source: Source::DrainAnnotation,
+        };
+        let now: Timestamp = "2026-01-01T10:00:00.25Z".parse().unwrap();
+        let seen = super::drain(&intent, None, None, now).unwrap();
+        assert_eq!(seen.start_time.as_deref(), Some("2026-01-01T10:00:00Z"));
+        assert_eq!(super::drain(&intent, None, Some(&seen), now + HEARTBEAT), Some(seen.clone()));
+        let report = NodeReport {
+            drain: Some(DrainReport {
+                start_time: Some("2026-01-01T10:00:01Z".to_owned()),
+                placements_remaining: Some(9),
+                ..DrainReport::default()
+            }),
+            ..NodeReport::default()
+        };
+        let reported = super::drain(&intent, Some(&report), Some(&seen), now).unwrap();
+        assert_eq!((reported.start_time, reported.placements_remaining), (seen.start_time, Some(9)));
+        let restarted = super::drain(&intent, Some(&report), None, now).unwrap();
+        assert_eq!(restarted.start_time.as_deref(), Some("2026-01-01T10:00:01Z"));
     }
 
     #[test]
