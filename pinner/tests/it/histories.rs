@@ -75,6 +75,7 @@ impl History {
         let operation = self.choose(org, &mut busy);
         let answer = operation.send(&self.orgs[org].client).await.expect("the service answers");
         operation.apply(&mut self.orgs[org].pins, &answer);
+        self.forget_settled(&BTreeSet::new());
     }
 
     /// Lets the time of some pins be up that are to delete themselves one day, and gives them.
@@ -84,6 +85,7 @@ impl History {
             pins.filter(|_| self.random.random_bool(0.5)).map(|(requestid, _)| requestid.clone()).collect();
         let passed = sqlx::query("update pins set expires = now() where id = any ($1)").bind(uuids(&over));
         passed.execute(admin).await.expect("a well-formed statement");
+        self.forget_settled(&over);
         over
     }
 
@@ -104,6 +106,7 @@ impl History {
         let over = self.pass_time(admin).await;
         let mut busy = over.clone();
         let operations: Vec<_> = (0..12).map(|n| (n % ORGS, self.choose(n % ORGS, &mut busy))).collect();
+        self.forget_settled(&busy);
         let wait = Duration::from_micros(self.random.random_range(0..60_000));
         let requests = join_all(operations.iter().map(|(org, operation)| operation.send(&self.orgs[*org].client)));
         let kill = async {
@@ -131,8 +134,6 @@ impl History {
             assert_eq!(listed(&org.client).await, org.pins);
         }
         usage::check(admin, &self.orgs).await;
-        let held = self.held();
-        self.settled.retain(|cid, _| held.contains(cid));
         for (cid, before) in &self.settled {
             let now = (self.kubo.calls("pin/add", cid), self.kubo.calls("pin/rm", cid));
             assert_eq!(now, *before, "additions and removals of {cid}, which is pinned and held by somebody");
@@ -144,14 +145,23 @@ impl History {
     async fn rest(&mut self, admin: &sqlx::PgPool) {
         truth::wait_for_rest(admin, SOON).await;
         self.check(admin).await;
-        let held = self.held();
+        let held = self.held(&BTreeSet::new());
         self.kubo.look(|record| assert_eq!(record.pinned, held));
         let calls = |cid: &String| (self.kubo.calls("pin/add", cid), self.kubo.calls("pin/rm", cid));
         self.settled = held.iter().map(|cid| (cid.clone(), calls(cid))).collect();
     }
 
-    fn held(&self) -> BTreeSet<String> {
-        self.orgs.iter().flat_map(|org| org.pins.values().map(|pin| pin.cid.clone())).collect()
+    /// What pins hold, without those that are `leaving`.
+    fn held(&self, leaving: &BTreeSet<String>) -> BTreeSet<String> {
+        let pins = self.orgs.iter().flat_map(|org| &org.pins).filter(|(requestid, _)| !leaving.contains(*requestid));
+        pins.map(|(_, pin)| pin.cid.clone()).collect()
+    }
+
+    /// Expects nothing any more of contents whose last holders are `leaving` or gone: even if they are held again a moment
+    /// later, they may have been let go in between.
+    fn forget_settled(&mut self, leaving: &BTreeSet<String>) {
+        let held = self.held(leaving);
+        self.settled.retain(|cid, _| held.contains(cid));
     }
 }
 

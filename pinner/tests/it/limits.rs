@@ -72,7 +72,8 @@ async fn set_limits(pinner: &Pinner, token: &str, args: &[&str]) -> (Option<i32>
 async fn whoever_runs_the_platform_sets_limits_from_a_terminal() {
     let (_database, _kubo, pinner) = pinner().await;
     let org = pinner.org("acme").await;
-    org.pin(&cids::fresh()).await;
+    let pin = org.pin(&cids::fresh()).await;
+    until("the usage to be what it stays", SOON, async || (org.status(&pin).await == "pinned").then_some(())).await;
 
     let (code, shown, said) =
         set_limits(&pinner, ADMIN_TOKEN, &["--org", "acme", "--max-pins", "1", "--max-bytes", "10GiB"]).await;
