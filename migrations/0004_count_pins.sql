@@ -138,6 +138,10 @@ begin
             where p.content = r.content and p.org_id = r.org_id and p.refused is null limit 1
         ) is null
         group by r.org_id;
+        -- What no node ever took nobody lets go, either.
+        delete from public.contents c
+        where c.key = any (dropped)
+            and (select true from public.placements p where p.content = c.key limit 1) is null;
     else
         insert into public.count_changes (org_id, status, bucket, pins)
         select org_id, status, (extract(epoch from created) * 1000)::bigint >> 13, sum(n)

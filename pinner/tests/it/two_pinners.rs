@@ -149,3 +149,20 @@ async fn a_cordoned_node_gets_nothing_new_until_it_is_uncordoned() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_pin_that_no_node_takes_waits_and_leaves_nothing_behind_when_it_is_deleted() {
+    let (database, kubo) = (Database::new().await, FakeKubo::new().await);
+    let admin = database.pool("postgres");
+    let pinner = Setup::new(&database, &kubo.url).start().await;
+    let org = pinner.org("acme").await;
+    pinner.admin().post("/admin/v1/nodes/node-0/cordon", &json!({})).await.expect(200);
+    let pins = [org.pin(&cids::fresh()).await, org.pin(&cids::fresh()).await];
+    let placed = "select count(*) from placements";
+    assert_eq!(sqlx::query_scalar::<_, i64>(placed).fetch_one(&admin).await.unwrap(), 0);
+    org.delete(&format!("/pins/{}", pins[0])).await.expect(202);
+    truth::check(&admin).await;
+    pinner.admin().post("/admin/v1/nodes/node-0/uncordon", &json!({})).await.expect(200);
+    until("it has its turn", SOON, async || (org.status(&pins[1]).await == "pinned").then_some(())).await;
+    truth::wait_for_rest(&admin, SOON).await;
+}

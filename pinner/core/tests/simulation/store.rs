@@ -191,6 +191,9 @@ impl Store {
         if content.pins.is_empty() {
             let held = content.placements.values_mut().filter(|placement| placement.status != Status::Unpinning);
             held.for_each(|placement| placement.becomes(Status::Unpinning, now));
+            if content.placements.is_empty() {
+                self.contents.remove(&key);
+            }
         } else {
             content.astray |= self.bug != Some(Bug::Fewer);
         }

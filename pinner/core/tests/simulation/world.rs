@@ -43,6 +43,8 @@ pub(crate) struct World {
     revision: u64,
     /// Pins that were answered for.
     pub(crate) pins: BTreeMap<u32, Key>,
+    /// Pins that were on a node once; from then on they are.
+    placed: BTreeSet<u32>,
     pin: u32,
     /// What a fault took that Postgres still counts on.
     pub(crate) damaged: BTreeSet<(usize, Key)>,
@@ -81,6 +83,7 @@ impl World {
             lease: None,
             revision: 0,
             pins: BTreeMap::new(),
+            placed: BTreeSet::new(),
             pin: 0,
             damaged: BTreeSet::new(),
             wins: 0,
@@ -459,13 +462,17 @@ impl World {
     }
 
     /// What has to hold at every moment.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&mut self) -> Result<(), String> {
         if let Some(broken) = &self.store.broken {
             return Err(broken.clone());
         }
         for (pin, key) in &self.pins {
             let content = self.store.contents.get(key);
-            let kept = content.is_some_and(|content| content.pins.contains_key(pin) && !content.placements.is_empty());
+            let is_placed = content.is_some_and(|content| !content.placements.is_empty());
+            // Where no node takes anything new a pin begins on none: then the leader must know that it has to look.
+            let may_wait = !self.placed.contains(pin) && content.is_some_and(|content| content.astray);
+            let kept = content.is_some_and(|content| content.pins.contains_key(pin)) && (is_placed || may_wait);
+            self.placed.extend(is_placed.then_some(*pin));
             kept.then_some(()).ok_or_else(|| format!("{key}: the pin {pin} was answered for and is on no node"))?;
         }
         for (key, content) in &self.store.contents {

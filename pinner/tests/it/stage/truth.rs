@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use std::{collections::BTreeSet, time::Duration};
 
 /// Each query gives a row for each place where something is not as it must be.
-const CONTRADICTIONS: [(&str, &str); 5] = [
+const CONTRADICTIONS: [(&str, &str); 6] = [
     (
         "contents.refs is not the number of pins",
         "select format('%s: %s but %s', encode(key, 'hex'), refs, pins) from (
@@ -41,6 +41,11 @@ const CONTRADICTIONS: [(&str, &str); 5] = [
             from (select distinct org_id, content from pins where refused is null) held join contents on key = content
          )
          select format('%s: %s too many', org_id, sum(bytes)) from used group by org_id having sum(bytes) <> 0",
+    ),
+    (
+        "a content that nobody holds and no node has is still there",
+        "select encode(key, 'hex') from contents
+         where refs = 0 and not exists (select from placements where content = key)",
     ),
     (
         "a content that nobody holds is not being let go",
