@@ -41,7 +41,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, sleep, sleep_until, timeout},
@@ -146,8 +146,10 @@ async fn disturb_in(arguments: &ChaosArgs, seed: u64, dir: PathBuf) -> Result<Re
     let rested = act(arguments, &stage).await;
     watching.abort();
     providing.abort();
-    // What they hold of the stage is dropped with them.
-    let _ = (watching.await, providing.await);
+    // What they hold of the stage is dropped with them. That they were cancelled is right, that they broke is not.
+    for (what, ended) in [("looking on", watching.await), ("giving blocks again", providing.await)] {
+        ensure!(!ended.is_err_and(|error| error.is_panic()), "{what} ended in a panic, so the run shows nothing");
+    }
     let (done, state, rest) = rested?;
     let history = stage.recorder.operations();
     let watched = std::mem::take(&mut *samples.lock().unwrap_or_else(PoisonError::into_inner));

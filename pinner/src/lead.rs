@@ -43,7 +43,6 @@ use uuid::Uuid;
 
 /// Time between two tries to get an office that somebody else has.
 const RETRY: Duration = Duration::from_millis(1_500);
-
 /// How long a holder may fail in everything before it leaves office.
 const TROUBLE_MAX: Duration = Duration::from_secs(4);
 /// How many nodes stand for office.
@@ -88,11 +87,8 @@ impl Offices {
 
     fn set(&self, role: Role, is_held: bool) {
         let mut held = self.held.lock().expect("nobody panics while holding this lock");
-        if is_held {
-            held.insert(role)
-        } else {
-            held.remove(&role)
-        };
+        held.remove(&role);
+        held.extend(is_held.then_some(role));
     }
 }
 

@@ -112,13 +112,6 @@ struct Running {
     stop: CancellationToken,
 }
 
-impl std::ops::Deref for Running {
-    type Target = Worker;
-    fn deref(&self) -> &Worker {
-        &self.worker
-    }
-}
-
 /// Works until told to stop; then cancels what is under way, hands it back and returns.
 pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
     let mut listener = bell.listener();

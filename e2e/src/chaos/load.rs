@@ -106,6 +106,7 @@ pub async fn provide(stage: Arc<Stage>) {
             } else if !was_pinned.contains(&content) {
                 let block = stage.blocks.lock().unwrap_or_else(PoisonError::into_inner).get(&content).cloned();
                 if let Some(block) = block {
+                    // Whoever is away now is given it in another round.
                     let _ = stage.system.give(round % stage.system.nodes(), &block).await;
                 }
             }

@@ -15,9 +15,8 @@ pub(super) async fn run(leader: &Leader, office: Office) {
 }
 
 async fn prune(leader: &Leader, office: Office) -> Result<(), LeadError> {
-    let tx = lead::begin(&leader.db, office).await?;
-    tx.commit().await?;
-    // Goes by the database's clock alone, so it needs no fence.
+    // Whether the office is still ours. What is pruned goes by the database's clock alone and needs no fence.
+    lead::begin(&leader.db, office).await?.commit().await?;
     tokens::prune(&leader.db).await?;
     Ok(())
 }

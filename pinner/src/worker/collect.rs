@@ -66,9 +66,9 @@ async fn collect(running: &Running) -> Result<bool, CollectError> {
 
 async fn with_room(running: &Running) -> Result<(), CollectError> {
     // First: a slow upload must hold up no pin.
-    let uploads = timeout(UPLOADS_MAX, running.gates.uploads.write()).await;
+    let uploads = timeout(UPLOADS_MAX, running.worker.gates.uploads.write()).await;
     let _no_uploads = uploads.map_err(|_| CollectError::NoRoom)?;
-    if fleet::has_uploads(&running.db, running.node).await? {
+    if fleet::has_uploads(&running.worker.db, running.worker.node).await? {
         return Err(CollectError::NoRoom);
     }
     let began = Instant::now();
@@ -80,7 +80,7 @@ async fn with_room(running: &Running) -> Result<(), CollectError> {
             std::future::pending().await
         };
         tokio::select! {
-            room = running.gates.pins.write() => room,
+            room = running.worker.gates.pins.write() => room,
             () = cut_off => unreachable!("it never ends"),
         }
     };

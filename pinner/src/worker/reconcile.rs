@@ -54,7 +54,7 @@ pub(super) async fn run(running: &Running) {
     let mut suspects = HashSet::new();
     let mut wait = FIRST.min(every);
     let mut back = Box::pin(comes_back(running));
-    if *running.kubo_ready.borrow() {
+    if *running.worker.kubo_ready.borrow() {
         verify::latest(running).await;
     }
     loop {
@@ -67,7 +67,7 @@ pub(super) async fn run(running: &Running) {
             }
         }
         wait = every;
-        if !*running.kubo_ready.borrow() {
+        if !*running.worker.kubo_ready.borrow() {
             continue;
         }
         match compare(running, &mut suspects).await {
@@ -84,10 +84,10 @@ pub(super) async fn run(running: &Running) {
 
 /// Waits until Kubo has ended and answers again, though it may have been away for a moment only.
 async fn comes_back(running: &Running) {
-    while !running.kubo.ends().await {
+    while !running.worker.kubo.ends().await {
         sleep(LOOK).await;
     }
-    while running.kubo.identity().await.is_err() {
+    while running.worker.kubo.identity().await.is_err() {
         sleep(LOOK).await;
     }
 }
@@ -132,7 +132,7 @@ async fn compare(running: &Running, suspects: &mut HashSet<String>) -> Result<Fo
 async fn let_go(running: &Running, pin: &Pin) -> Result<bool, ReconcileError> {
     let worker = &running.worker;
     let _alone = running.exclusive.lock(&pin.content).await;
-    let _working = running.gates.pins.read().await;
+    let _working = running.worker.gates.pins.read().await;
     if placements::surplus(&worker.db, worker.node, std::slice::from_ref(&pin.content)).await?.is_empty() {
         return Ok(false);
     }

@@ -16,7 +16,7 @@ const LATEST: usize = 256;
 
 /// Verifies what was placed here last.
 pub(super) async fn latest(running: &Running) {
-    let contents = match placements::latest_pinned(&running.db, running.node, LATEST).await {
+    let contents = match placements::latest_pinned(&running.worker.db, running.worker.node, LATEST).await {
         Ok(contents) => contents,
         Err(error) => return tracing::warn!(%error, "cannot verify what was pinned last"),
     };
@@ -29,19 +29,19 @@ pub(super) async fn latest(running: &Running) {
     }
     if broken > 0 {
         tracing::warn!(broken, of = contents.len(), "Kubo lacked blocks of what it had pinned; they are fetched again");
-        running.metrics.reconciled("broken", broken);
+        running.worker.metrics.reconciled("broken", broken);
     }
 }
 
 /// Whether a content is whole. If not, it is let go and fetched again.
 pub(super) async fn verify(running: &Running, content: &ContentKey) -> anyhow::Result<bool> {
     let _alone = running.exclusive.lock(content).await;
-    let _working = running.gates.pins.read().await;
-    if !lacks_a_block(&running.kubo, content).await? || !running.kubo.is_pinned(content).await? {
+    let _working = running.worker.gates.pins.read().await;
+    if !lacks_a_block(&running.worker.kubo, content).await? || !running.worker.kubo.is_pinned(content).await? {
         return Ok(true);
     }
-    running.kubo.unpin(content).await?;
-    placements::lose(&running.db, running.node, std::slice::from_ref(content)).await?;
+    running.worker.kubo.unpin(content).await?;
+    placements::lose(&running.worker.db, running.worker.node, std::slice::from_ref(content)).await?;
     running.lanes.look();
     Ok(false)
 }

@@ -1,5 +1,6 @@
 //! Maintenance: a pause of moves, repair and garbage collection. Accepting and serving go on. It always has an end.
 
+use super::check_texts;
 use crate::{
     changed::Changed,
     db::fleet::{self, FleetRow, Pause},
@@ -23,11 +24,9 @@ use utoipa::ToSchema;
 const DEFAULT: Duration = Duration::hours(4);
 /// The longest pause.
 const LONGEST: Duration = Duration::days(30);
-/// The longest reason and request token, in bytes.
-const TEXT_MAX: usize = 1024;
 
 /// Whether the fleet is paused.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Maintenance {
     /// Whether moves, repair and garbage collection wait.
@@ -85,12 +84,17 @@ pub struct MaintenanceRequest {
 
 impl From<FleetRow> for Maintenance {
     fn from(row: FleetRow) -> Self {
-        let expired = row.pause.clone().filter(|_| !row.is_paused).map(Into::into);
-        let pause: Option<PauseAnswer> = row.pause.filter(|_| row.is_paused).map(Into::into);
-        let (start_time, until_time) =
-            pause.iter().map(|p| (p.start_time.clone(), p.until_time.clone())).next().unzip();
-        let (reason, request_token) = pause.map(|pause| (pause.reason, pause.request_token)).unwrap_or_default();
-        Self { paused: row.is_paused, reason, request_token, start_time, until_time, expired }
+        match row.pause.map(PauseAnswer::from) {
+            Some(pause) if row.is_paused => Self {
+                paused: true,
+                reason: pause.reason,
+                request_token: pause.request_token,
+                start_time: Some(pause.start_time),
+                until_time: Some(pause.until_time),
+                expired: None,
+            },
+            expired => Self { expired, ..Self::default() },
+        }
     }
 }
 
@@ -160,11 +164,7 @@ pub async fn end_now(service: web::Data<Service>, _admin: PlatformAdmin) -> Resu
 
 /// When the pause ends that is asked for.
 fn end(request: &MaintenanceRequest, now: OffsetDateTime) -> Result<OffsetDateTime, Invalid> {
-    for (field, text) in [("requestToken", &request.request_token), ("reason", &request.reason)] {
-        if text.as_ref().is_some_and(|text| text.len() > TEXT_MAX || text.contains('\0')) {
-            return Err(Invalid::new(field, format!("must have at most {TEXT_MAX} bytes and no NUL character")));
-        }
-    }
+    check_texts(request.request_token.as_deref(), request.reason.as_deref())?;
     let (field, end) = match (&request.until_time, request.for_seconds) {
         (Some(_), Some(_)) => {
             return Err(Invalid::new("forSeconds", "and untilTime both name the end; give one of them"));

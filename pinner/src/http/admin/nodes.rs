@@ -4,6 +4,7 @@ mod answer;
 
 pub use answer::{Drain, Node, Nodes, Placements};
 
+use super::check_texts;
 use crate::{
     changed::Changed,
     db::{
@@ -49,9 +50,6 @@ pub struct ReasonRequest {
     #[schema(max_length = 256, pattern = r"^[^\u0000]*$")]
     pub reason: Option<String>,
 }
-
-/// The longest request token and reason, in bytes: an annotation's value may be longer, a line of a table not.
-const TEXT_MAX: usize = 1024;
 
 fn no_such_node(name: &str) -> ApiError {
     ApiError::NotFound(format!("no node named {name:?} has registered; GET /admin/v1/nodes lists those that have"))
@@ -206,10 +204,5 @@ fn check(request: &SchedulingRequest) -> Result<(), Invalid> {
         let reason = format!("{:?} is none of Active, Cordoned, Drained, Maintenance", request.scheduling);
         return Err(Invalid::new("scheduling", reason));
     }
-    for (field, text) in [("requestToken", &request.request_token), ("reason", &request.reason)] {
-        if text.as_ref().is_some_and(|text| text.len() > TEXT_MAX || text.contains('\0')) {
-            return Err(Invalid::new(field, format!("must have at most {TEXT_MAX} bytes and no NUL character")));
-        }
-    }
-    Ok(())
+    check_texts(request.request_token.as_deref(), request.reason.as_deref())
 }
