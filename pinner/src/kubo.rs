@@ -5,6 +5,7 @@
 //! last line was seen, and nothing else ever removes a pin but [`Kubo::unpin`].
 
 pub mod addition;
+pub mod disk;
 pub mod pins;
 pub mod upload;
 
@@ -33,6 +34,9 @@ pub enum KuboError {
     /// Kubo answered that it cannot.
     #[error("{0}")]
     Refused(String),
+    /// There is no room on Kubo's disk.
+    #[error("{0}")]
+    Full(String),
     /// Kubo answered something else than it should.
     #[error("Kubo's answer to {call} is not understood: {why}")]
     Strange {
@@ -233,7 +237,7 @@ async fn accepted(response: reqwest::Response) -> Result<reqwest::Response, Kubo
         return Ok(response);
     }
     let body = response.bytes().await.map_err(KuboError::Unreachable)?;
-    Err(KuboError::Refused(match serde_json::from_slice::<Failure>(&body) {
+    Err(KuboError::refused(match serde_json::from_slice::<Failure>(&body) {
         Ok(failure) => failure.message,
         Err(_) => format!("{status}: {}", String::from_utf8_lossy(&body).trim()),
     }))

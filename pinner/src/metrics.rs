@@ -34,6 +34,8 @@ pub struct Metrics {
     reconciled: IntCounterVec,
     /// Garbage collections of this node's Kubo.
     pub garbage_collections: IntCounter,
+    /// Whether the disk of this node's Kubo is full: 1 or 0.
+    pub disk_full: IntGauge,
 }
 
 impl Default for Metrics {
@@ -89,8 +91,10 @@ impl Default for Metrics {
                 &["result"],
             ),
             garbage_collections: counter("anchorage_garbage_collections_total", "Garbage collections of this Kubo."),
+            disk_full: IntGauge::new("anchorage_kubo_disk_full", "Whether the disk of this node's Kubo is full.")
+                .expect("the name is well-formed"),
         };
-        let all: [Box<dyn prometheus::core::Collector>; 14] = [
+        let all: [Box<dyn prometheus::core::Collector>; 15] = [
             Box::new(metrics.requests.clone()),
             Box::new(metrics.duration.clone()),
             Box::new(metrics.accepted.clone()),
@@ -105,6 +109,7 @@ impl Default for Metrics {
             Box::new(metrics.maintenance_overdue.clone()),
             Box::new(metrics.reconciled.clone()),
             Box::new(metrics.garbage_collections.clone()),
+            Box::new(metrics.disk_full.clone()),
         ];
         for collector in all {
             metrics.registry.register(collector).expect("each name is registered once");

@@ -1,12 +1,15 @@
 //! NATS: wake-ups for pinners over JetStream, and announcements to whoever listens. All of it may be lost at any time;
 //! the sweep finds the work, and copies are read again now and then (HAZARDS 5).
 
+mod unwritable;
+
 use crate::{config, db::placements::Wake};
 use async_nats::{
     Client, ConnectOptions, Event, Subscriber,
     jetstream::{
         self,
         consumer::{AckPolicy, PullConsumer, pull},
+        context::PublishErrorKind,
         kv,
         stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
     },
@@ -15,8 +18,9 @@ use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use pinner_core::id::NodeId;
 use serde::{Deserialize, Serialize};
-use std::{fmt::Write as _, time::Duration};
-use tokio::sync::watch;
+use std::{fmt::Write as _, sync::Arc, time::Duration};
+use tokio::{sync::watch, time::Instant};
+use unwritable::Unwritable;
 
 /// The work queue.
 pub const STREAM: &str = "ANCHORAGE_WORK";
@@ -65,6 +69,7 @@ pub struct Nats {
     replicas: usize,
     /// Counts the moments in which messages may have been missed.
     missed: watch::Sender<u64>,
+    unwritable: Arc<Unwritable>,
 }
 
 impl Nats {
@@ -97,7 +102,7 @@ impl Nats {
         let client = options.connect(urls).await.map_err(|error| NatsError::Config(format!("url: {error}")))?;
         let mut context = jetstream::new(client.clone());
         context.set_timeout(Duration::from_secs(5));
-        Ok(Self { client, context, replicas: config.replicas, missed })
+        Ok(Self { client, context, replicas: config.replicas, missed, unwritable: Arc::default() })
     }
 
     /// Whether the connection stands at this moment.
@@ -183,13 +188,30 @@ impl Nats {
         let payload = serde_json::to_vec(&message).expect("two numbers can be written as JSON");
         let mut headers = async_nats::HeaderMap::new();
         headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
-        self.context
+        let sent = self
+            .context
             .publish_with_headers(subject(NodeId::from_uuid(wake.node_id)), headers, Bytes::from(payload))
             .await
             .map_err(NatsError::server)?
-            .await // The first await only queues the message (HAZARDS 9).
-            .map_err(NatsError::server)?;
-        Ok(())
+            .await; // The first await only queues the message (HAZARDS 9).
+        let is_answered = !matches!(&sent, Err(error) if error.kind() == PublishErrorKind::TimedOut);
+        self.note_write(STREAM, is_answered).await;
+        sent.map(drop).map_err(NatsError::server)
+    }
+
+    /// Notes whether a write to a stream was answered. One that has taken nothing for a while, though its server tells of it,
+    /// is deleted, to be made anew by whoever needs it; see [`unwritable`].
+    pub async fn note_write(&self, stream: &str, is_answered: bool) {
+        if !self.unwritable.note(stream, is_answered, Instant::now()) || !self.is_connected() {
+            return;
+        }
+        if self.context.get_stream(stream).await.is_err() {
+            return;
+        }
+        match self.context.delete_stream(stream).await {
+            Ok(_) => tracing::warn!(stream, "NATS stores nothing in this stream any more; it is made anew"),
+            Err(error) => tracing::debug!(%error, stream, "a stream that takes nothing was not deleted"),
+        }
     }
 }
 

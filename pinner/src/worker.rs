@@ -8,6 +8,7 @@
 mod collect;
 mod dial;
 mod exclusive;
+mod full;
 mod lanes;
 mod pin;
 mod reconcile;
@@ -32,6 +33,7 @@ use crate::{
     wake::Waker,
 };
 use exclusive::Exclusive;
+use full::Full;
 use lanes::{Lanes, Slot};
 use pinner_core::{id::NodeId, retry::RetryPolicy};
 use reports::Reports;
@@ -107,6 +109,8 @@ struct Running {
     results: Results,
     /// Told when fetches have to end because garbage is to be collected.
     make_room: watch::Sender<bool>,
+    /// Whether there is room on Kubo's disk.
+    full: Full,
     /// Whether anything was let go since garbage was collected last.
     has_garbage: AtomicBool,
     stop: CancellationToken,
@@ -128,6 +132,7 @@ pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
         reports,
         results,
         make_room: watch::Sender::new(false),
+        full: Full::default(),
         // Who knows what was there before.
         has_garbage: AtomicBool::new(true),
         stop: stop.clone(),
@@ -161,6 +166,7 @@ pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
         () = async { running.reports.run(&running.worker, &stop).await; std::future::pending().await } => {}
         () = reconcile::run(&running) => {}
         () = collect::run(&running) => {}
+        () = full::run(&running) => {}
     }
     hand_back(&running.worker).await;
 }
@@ -169,7 +175,7 @@ pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
 async fn look(running: &Arc<Running>, listener: &mut Listener, jobs: &mut JoinSet<After>, taken: &mut u64) {
     let answers = listener.begin();
     loop {
-        let room = running.lanes.room(*taken, CLAIM_MAX);
+        let room = running.full.limit(running.lanes.room(*taken, CLAIM_MAX));
         if room.total() == 0 || !*running.worker.kubo_ready.borrow() {
             break;
         }

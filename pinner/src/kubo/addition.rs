@@ -108,7 +108,7 @@ fn parse(line: &[u8]) -> Result<Step, KuboError> {
     }
     let line: Line = serde_json::from_slice(line).map_err(|error| strange(error.to_string()))?;
     match line {
-        Line { message: Some(message), .. } => Err(KuboError::Refused(message)),
+        Line { message: Some(message), .. } => Err(KuboError::refused(message)),
         Line { pins: Some(pins), .. } if !pins.is_empty() => Ok(Step::Pinned),
         Line { progress: blocks, bytes, .. } => Ok(Step::Progress { blocks, bytes }),
     }

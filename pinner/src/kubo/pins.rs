@@ -74,7 +74,7 @@ fn parse(line: &[u8]) -> Result<Pin, KuboError> {
             let content = SubmittedCid::parse(&cid).map_err(|error| strange(&error.to_string()))?.key().clone();
             Ok(Pin { content, cid })
         }
-        (_, Some(why)) if !why.is_empty() => Err(KuboError::Refused(why)),
+        (_, Some(why)) if !why.is_empty() => Err(KuboError::refused(why)),
         _ => Err(strange("a line names no pin")),
     }
 }

@@ -123,7 +123,7 @@ fn last_line(call: &'static str, answer: &[u8]) -> Result<Line, KuboError> {
     for line in answer.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
         last = serde_json::from_slice(line).map_err(|error| KuboError::Strange { call, why: error.to_string() })?;
         if let Some(message) = last.message {
-            return Err(KuboError::Refused(message));
+            return Err(KuboError::refused(message));
         }
     }
     Ok(last)

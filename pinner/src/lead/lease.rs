@@ -55,7 +55,10 @@ impl Lessor {
         let lease = |store, key, revision| {
             Some(Lease { store, key, node: self.node, revision, trusted_until: asked + LEASE - MARGIN })
         };
-        match store.create(&key, value.clone().into()).await {
+        let created = store.create(&key, value.clone().into()).await;
+        let is_answered = !matches!(&created, Err(error) if error.kind() == CreateErrorKind::Publish);
+        self.nats.note_write(&store.stream_name, is_answered).await;
+        match created {
             Ok(revision) => return Ok(lease(store, key, revision)),
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
             Err(error) => return Err(NatsError::server(error)),

@@ -27,7 +27,10 @@ const RETRY: Duration = Duration::from_secs(60);
 pub(super) async fn run(running: &Running) {
     let every = running.worker.settings.gc;
     loop {
-        sleep(spread(every, rand::random())).await;
+        tokio::select! {
+            () = sleep(spread(every, rand::random())) => {}
+            () = running.full.found() => {}
+        }
         while running.has_garbage.load(Ordering::Relaxed) {
             let wait = match collect(running).await {
                 Ok(true) => break,

@@ -1,7 +1,7 @@
 //! One attempt to pin a content on this node.
 
 use super::{
-    After, KUBO_AWAY, Running, Worker, dial,
+    After, KUBO_AWAY, Running, Worker, dial, full,
     lanes::Slot,
     reports::Reported,
     results::{Ended, Outcome},
@@ -71,16 +71,16 @@ async fn attempt(running: &Running, slot: &Slot, job: &Job, reported: &Reported)
     if job.unpin_begun
         && let Err(error) = wait_for_unpin(worker, job).await
     {
-        return from_kubo(error);
+        return from_kubo(running, error);
     }
     match worker.kubo.is_pinned(&job.ticket.content).await {
         // Never added again: that would delete the pin first (HAZARDS 11).
         Ok(true) => return End::Pinned(size(worker, job).await),
         Ok(false) => {}
-        Err(error) => return from_kubo(error),
+        Err(error) => return from_kubo(running, error),
     }
     dial::dial(worker, &job.origins).await;
-    fetch(worker, slot, job, reported).await
+    fetch(running, slot, job, reported).await
 }
 
 /// How large a content is that Kubo holds already. Nothing, as far as anybody knows, if that cannot be said: it is held.
@@ -104,7 +104,8 @@ async fn wait_for_unpin(worker: &Worker, job: &Job) -> Result<(), KuboError> {
 }
 
 /// Has Kubo fetch and pin; watches that it gets on, from the moment that it is asked.
-async fn fetch(worker: &Worker, slot: &Slot, job: &Job, reported: &Reported) -> End {
+async fn fetch(running: &Running, slot: &Slot, job: &Job, reported: &Reported) -> End {
+    let worker = &running.worker;
     let settings = &worker.settings;
     let began = Instant::now();
     let patience = spread(settings.patience, rand::random());
@@ -126,9 +127,16 @@ async fn fetch(worker: &Worker, slot: &Slot, job: &Job, reported: &Reported) -> 
                     watch.note(began.elapsed(), blocks, bytes);
                     reported.note(progress);
                 }
-                Err(error) if !addition.has_begun() => return from_kubo(error),
-                // Also when Kubo went away meanwhile: a content that brings it down must not do so without end.
-                Err(error) => return End::Failed(Reason::KuboError, error.to_string()),
+                Err(error) if !addition.has_begun() => return from_kubo(running, error),
+                Err(error @ KuboError::Full(_)) if progress.bytes == 0 => return from_kubo(running, error),
+                // Also when Kubo went away meanwhile, or its disk became full: a content that brings it down, or is
+                // larger than the disk, must not do so without end.
+                Err(error) => {
+                    if matches!(error, KuboError::Full(_)) {
+                        full::note(running);
+                    }
+                    return End::Failed(Reason::KuboError, error.to_string());
+                }
             },
             _ = look.tick() => {}
         }
@@ -159,8 +167,13 @@ fn explain(worker: &Worker, reason: Reason, progress: Progress) -> String {
     }
 }
 
-fn from_kubo(error: KuboError) -> End {
+fn from_kubo(running: &Running, error: KuboError) -> End {
     match error {
+        KuboError::Full(why) => {
+            tracing::debug!(why, "no room for a pin");
+            full::note(running);
+            End::Released(KUBO_AWAY)
+        }
         KuboError::Unreachable(error) => {
             tracing::warn!(%error, "Kubo went away during a pin");
             End::Released(KUBO_AWAY)

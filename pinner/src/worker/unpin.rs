@@ -1,7 +1,7 @@
 //! Letting go of a content that no pin of any org holds any more, or that enough other nodes hold.
 
 use super::{
-    KUBO_AWAY, Running,
+    KUBO_AWAY, Running, full,
     results::{Ended, Outcome},
 };
 use crate::{
@@ -43,6 +43,11 @@ async fn attempt(running: &Running, job: &Job) -> anyhow::Result<Outcome> {
         // It may have been told all the same: who pins the content again looks after that.
         Err(KuboError::Unreachable(error)) => {
             tracing::warn!(%error, content = %job.ticket.content, "Kubo went away during an unpin");
+            Ended::Released(KUBO_AWAY)
+        }
+        Err(KuboError::Full(why)) => {
+            tracing::debug!(why, "no room for an unpin");
+            full::note(running);
             Ended::Released(KUBO_AWAY)
         }
         Err(error) => return Err(error.into()),

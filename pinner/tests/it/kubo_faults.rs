@@ -212,3 +212,29 @@ async fn work_under_way_when_kubo_goes_away_is_finished_when_it_is_back() {
     truth::wait_for_rest(&database.pool("postgres"), SOON).await;
     kubo.check();
 }
+
+#[tokio::test]
+async fn on_a_full_disk_pins_wait_and_kubo_is_started_again_when_it_does_not_notice_that_there_is_room() {
+    let (database, kubo, pinner, org) = stage(|setup| setup).await;
+    kubo.look(|record| record.disk_is_full = true);
+    let first = org.pin(&cids::fresh()).await;
+    let says = async |line: &str| {
+        let metrics = reqwest::get(&pinner.metrics_url).await.unwrap().text().await.unwrap();
+        metrics.contains(line).then_some(())
+    };
+    until("the disk is found to be full", SOON, async || says("anchorage_kubo_disk_full 1").await).await;
+    let late = cids::fresh();
+    org.pin(&late).await;
+    assert_eq!(org.count("queued").await + org.count("pinning").await, 2, "nobody is to blame");
+
+    // There is room, and Kubo does not see it.
+    kubo.look(|record| record.disk_is_full = false);
+    wait_for(&org, &first, "pinned", |pin| pin["status"] == "pinned").await;
+    let admin = database.pool("postgres");
+    truth::wait_for_rest(&admin, SOON).await;
+    assert_eq!(kubo.calls("shutdown", ""), 1);
+    says("anchorage_kubo_disk_full 0").await.expect("there is room");
+    let failed = "select count(*) from placements where attempts > 0";
+    assert_eq!(sqlx::query_scalar::<_, i64>(failed).fetch_one(&admin).await.unwrap(), 0);
+    kubo.check();
+}

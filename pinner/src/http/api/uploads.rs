@@ -242,6 +242,10 @@ fn broken_form(error: &actix_multipart::MultipartError) -> ApiError {
 fn refused(error: KuboError) -> ApiError {
     match error {
         KuboError::Refused(why) => ApiError::BadRequest(format!("Kubo does not take the file: {why}")),
+        KuboError::Full(why) => {
+            tracing::warn!(why, "no room for an upload");
+            ApiError::Unavailable("the disk of this node is full; try again, another node may have room".into())
+        }
         error @ (KuboError::Unreachable(_) | KuboError::Strange { .. }) => {
             tracing::warn!(%error, "an upload did not reach Kubo");
             kubo_away()

@@ -45,6 +45,10 @@ pub(crate) struct Record {
     pub(crate) removal_takes: Duration,
     /// Whether `dag/stat` fails.
     pub(crate) measures_nothing: bool,
+    /// Whether its disk is full.
+    pub(crate) disk_is_full: bool,
+    /// Whether a write failed; then all do until it is started again.
+    write_failed: bool,
     /// What is being removed.
     removing: BTreeSet<String>,
     /// What must not be asked of a Kubo, and was.
@@ -57,6 +61,12 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// Whether a write fails.
+    fn refuses_to_write(&mut self) -> bool {
+        self.write_failed |= self.disk_is_full;
+        self.write_failed
+    }
+
     /// How many operations on a CID are under way.
     pub(crate) fn under_way(&self, cid: &str) -> usize {
         self.busy.get(cid).copied().unwrap_or_default()
@@ -207,6 +217,10 @@ impl Call {
                     whole(&mut stream, 500, &message).await
                 }
             }
+            "pin/add" | "pin/rm" if self.note(Record::refuses_to_write) => {
+                let message = r#"{"Message":"write 000006.log: no space left on device","Code":0,"Type":"error"}"#;
+                whole(&mut stream, 500, message).await
+            }
             "pin/rm" => {
                 let _busy = self.busy(&call, &cid);
                 self.remove_slowly(&cid).await;
@@ -235,6 +249,17 @@ impl Call {
                     record.removing.iter().map(command).collect::<Vec<_>>().join(",")
                 });
                 whole(&mut stream, 200, &format!("[{active}]")).await
+            }
+            "diag/sys" => {
+                let free = if self.note(|record| record.disk_is_full) { 0 } else { 1 << 30 };
+                let body =
+                    format!(r#"{{"diskinfo":{{"free_space":{free},"fstype":"ext4","total_space":4294967296}}}}"#);
+                whole(&mut stream, 200, &body).await
+            }
+            "repo/gc" => whole(&mut stream, 200, "").await,
+            "shutdown" => {
+                self.note(|record| record.write_failed = false);
+                whole(&mut stream, 200, "").await
             }
             "swarm/connect" | "swarm/peering/add" => whole(&mut stream, 200, "{}").await,
             other => {
