@@ -32,6 +32,7 @@ pub mod lead;
 pub mod limits;
 pub mod metrics;
 pub mod nats;
+pub mod placed;
 pub mod pulse;
 pub mod serve;
 pub mod service;

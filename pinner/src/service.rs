@@ -11,6 +11,7 @@ use crate::{
     lead::scheduler,
     limits::OrgLimits,
     metrics::Metrics,
+    placed::Placed,
     tokens::checker::Checker,
     wake::Waker,
 };
@@ -39,6 +40,8 @@ pub struct Service {
     pub upload_max: u64,
     /// What garbage collection waits for.
     pub gates: Gates,
+    /// How many placements each node has.
+    pub placed: Placed,
     /// Set once, when the database was found as it must be.
     ready: OnceLock<Ready>,
     /// What keeps it from being ready.
@@ -101,6 +104,7 @@ impl Service {
             rebalance,
             upload_max,
             gates: Gates::default(),
+            placed: Placed::default(),
             ready: OnceLock::new(),
             problem: RwLock::new("the database has not been checked yet".into()),
             stopping: AtomicBool::new(false),

@@ -200,19 +200,28 @@ pub async fn schedule(
     .map(|done| done.rows_affected() > 0)
 }
 
+const COUNTED: &str = "count(*) filter (where status = 'queued') as queued,
+    count(*) filter (where status = 'pinning') as pinning,
+    count(*) filter (where status = 'pinned') as pinned,
+    count(*) filter (where status = 'failed') as failed,
+    count(*) filter (where status = 'unpinning') as unpinning,
+    coalesce(sum(bytes), 0)::bigint as bytes";
+
 /// What is on a node, read in the caller's transaction.
 pub async fn placements(connection: &mut PgConnection, node: NodeId) -> sqlx::Result<PlacementCounts> {
-    sqlx::query_as(
-        "select
-            count(*) filter (where status = 'queued') as queued,
-            count(*) filter (where status = 'pinning') as pinning,
-            count(*) filter (where status = 'pinned') as pinned,
-            count(*) filter (where status = 'failed') as failed,
-            count(*) filter (where status = 'unpinning') as unpinning,
-            coalesce(sum(bytes), 0)::bigint as bytes
-         from placements where node_id = $1",
-    )
-    .bind(node.uuid())
-    .fetch_one(connection)
-    .await
+    let query = sqlx::AssertSqlSafe(format!("select {COUNTED} from placements where node_id = $1"));
+    sqlx::query_as(query).bind(node.uuid()).fetch_one(connection).await
+}
+
+/// What is on each node that has anything. Walks all placements there are.
+pub async fn all_placements(tx: &mut WorkerTx) -> sqlx::Result<Vec<(Uuid, PlacementCounts)>> {
+    #[derive(FromRow)]
+    struct Row {
+        node_id: Uuid,
+        #[sqlx(flatten)]
+        counts: PlacementCounts,
+    }
+    let query = sqlx::AssertSqlSafe(format!("select node_id, {COUNTED} from placements group by node_id"));
+    let rows: Vec<Row> = sqlx::query_as(query).fetch_all(&mut **tx).await?;
+    Ok(rows.into_iter().map(|row| (row.node_id, row.counts)).collect())
 }

@@ -7,6 +7,7 @@ use crate::stage::{
     wait::{SOON, until},
 };
 use anchorage::{count, metrics::Metrics};
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// The lines about nodes and placements.
@@ -35,7 +36,7 @@ async fn a_count_that_fails_keeps_its_value_and_no_other_and_a_status_that_vanis
          from contents")
     .await;
     let metrics = Metrics::default();
-    assert!(count::refresh(&service, &metrics).await);
+    assert!(count::refresh(&service, &metrics, &mut Instant::now()).await);
     let all =
         "anchorage_nodes_live 1\nanchorage_placements{status=\"pinned\"} 2\nanchorage_placements{status=\"queued\"} 1";
     assert_eq!(shown(&metrics), all);
@@ -43,17 +44,21 @@ async fn a_count_that_fails_keeps_its_value_and_no_other_and_a_status_that_vanis
     // Placements cannot be counted; nodes can.
     run("revoke select on placements from anchorage_metrics; update placements set status = 'pinned'").await;
     run("insert into nodes (id, name, zone, seen) values (gen_random_uuid(), 'b', '', now())").await;
-    assert!(!count::refresh(&service, &metrics).await);
+    assert!(!count::refresh(&service, &metrics, &mut Instant::now()).await);
     assert_eq!(shown(&metrics), all.replace("live 1", "live 2"));
 
     // The other way round.
     run("grant select on placements to anchorage_metrics; revoke select on nodes from anchorage_metrics").await;
     run("update nodes set seen = 'epoch'").await;
-    assert!(!count::refresh(&service, &metrics).await);
+    assert!(!count::refresh(&service, &metrics, &mut Instant::now()).await);
     assert_eq!(shown(&metrics), "anchorage_nodes_live 2\nanchorage_placements{status=\"pinned\"} 3");
 
+    // What counting costs is not paid again before it is time.
     run("grant select on nodes to anchorage_metrics; delete from placements").await;
-    assert!(count::refresh(&service, &metrics).await);
+    let mut good_until = Instant::now() + Duration::from_secs(3600);
+    assert!(count::refresh(&service, &metrics, &mut good_until).await);
+    assert_eq!(shown(&metrics), "anchorage_nodes_live 0\nanchorage_placements{status=\"pinned\"} 3");
+    assert!(count::refresh(&service, &metrics, &mut Instant::now()).await);
     assert_eq!(shown(&metrics), "anchorage_nodes_live 0");
 }
 

@@ -8,8 +8,9 @@ use super::check_texts;
 use crate::{
     changed::Changed,
     db::{
+        WorkerTx,
         fleet::{self, FleetRow},
-        nodes::{self, NodeRow},
+        nodes::{self, NodeRow, PlacementCounts},
     },
     http::{
         auth::PlatformAdmin,
@@ -17,6 +18,7 @@ use crate::{
         detached::detached,
         error::ApiError,
     },
+    placed::Counts,
     service::Service,
 };
 use actix_web::web;
@@ -62,13 +64,13 @@ pub async fn list(service: web::Data<Service>, _admin: PlatformAdmin) -> Result<
     let service = service.into_inner();
     let work = Arc::clone(&service);
     detached(&service, async move {
+        let counted = work.placed.counts(&work.db).await?;
         let mut tx = work.db.worker().await?;
         let (rows, fleet) = (nodes::fleet(&mut tx).await?, fleet::read(&mut tx).await?);
         let around = around(&work, &rows, &fleet);
         let mut all = Vec::with_capacity(rows.len());
         for row in &rows {
-            let counts = nodes::placements(&mut tx, NodeId::from_uuid(row.id)).await?;
-            all.push(Node::new(row, &counts, &around));
+            all.push(Node::new(row, &placements(&mut tx, row, &counted).await?, &around));
         }
         tx.commit().await?;
         Ok(web::Json(Nodes { nodes: all }))
@@ -91,13 +93,23 @@ pub async fn read(
 }
 
 async fn find(service: &Service, name: &str) -> Result<Node, ApiError> {
+    let counted = service.placed.counts(&service.db).await?;
     let mut tx = service.db.worker().await?;
     let (rows, fleet) = (nodes::fleet(&mut tx).await?, fleet::read(&mut tx).await?);
     let row = rows.iter().find(|row| row.name == name).ok_or_else(|| no_such_node(name))?;
-    // One snapshot does not matter: what places on a node after its drain was asked for does not exist.
-    let counts = nodes::placements(&mut tx, NodeId::from_uuid(row.id)).await?;
+    let counts = placements(&mut tx, row, &counted).await?;
     tx.commit().await?;
     Ok(Node::new(row, &counts, &around(service, &rows, &fleet)))
+}
+
+/// What is on a node: as it was counted, but where that decides whether it is drained, as it is. One snapshot does not matter:
+/// what places on a node after its drain was asked for does not exist.
+async fn placements(tx: &mut WorkerTx, row: &NodeRow, counted: &Counts) -> sqlx::Result<PlacementCounts> {
+    if row.asked() == Scheduling::Drained {
+        nodes::placements(tx, NodeId::from_uuid(row.id)).await
+    } else {
+        Ok(counted.get(&row.id).cloned().unwrap_or_default())
+    }
 }
 
 fn around<'a>(service: &Service, nodes: &'a [NodeRow], fleet: &'a FleetRow) -> Around<'a> {
