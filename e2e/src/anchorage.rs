@@ -135,7 +135,7 @@ impl Cluster {
     /// # Errors
     /// When a Kubo does not answer.
     pub fn holders(&self, cid: &str) -> Result<Vec<String>> {
-        Ok(self.copies(None)?.of(cid))
+        Ok(self.copies(&[])?.of(cid))
     }
 
     /// Asks for a drain of a node, as `kubectl annotate` does, and waits until its status acknowledges that request.

@@ -36,6 +36,26 @@ impl Copies {
         fullest.cloned().context("the cluster has no pinner")
     }
 
+    /// How many copies of `cids` are there that were not there `before`.
+    #[must_use]
+    pub fn gained(&self, before: &Self, cids: &[String]) -> usize {
+        let none = BTreeSet::new();
+        let gained = |(node, pins): (&String, &BTreeSet<String>)| {
+            let had = before.0.get(node).unwrap_or(&none);
+            cids.iter().filter(|cid| pins.contains(*cid) && !had.contains(*cid)).count()
+        };
+        self.0.iter().map(gained).sum()
+    }
+
+    /// That each of `cids` is held by just `count` nodes.
+    ///
+    /// # Errors
+    /// The first one that is not, and who holds it.
+    pub fn exactly(&self, count: usize, cids: &[String]) -> Result<()> {
+        let other = cids.iter().find(|cid| self.of(cid).len() != count);
+        other.map_or(Ok(()), |cid| bail!("{cid} is on {:?}, not on {count} nodes", self.of(cid)))
+    }
+
     /// That each of `cids` is held by `least` nodes.
     ///
     /// # Errors
@@ -50,23 +70,23 @@ impl Copies {
 }
 
 impl Cluster {
-    /// What every Kubo holds by its own `pin ls`. They are asked one after the other, so the node that gives data away is
-    /// to be `first`: what it does not hold any more is seen at those that are asked later. It may be gone.
+    /// What every Kubo holds by its own `pin ls`. They are asked one after the other, so nodes that give data away are to be
+    /// `first`: what they do not hold any more is seen at those that are asked later. They may be gone.
     ///
     /// # Errors
     /// When another Kubo does not answer.
-    pub fn copies(&self, first: Option<&str>) -> Result<Copies> {
+    pub fn copies(&self, first: &[String]) -> Result<Copies> {
         let mut nodes: Vec<(String, Value)> = self
             .pods()?
             .into_iter()
             .map(|pod| (text(&pod["metadata"]["labels"]["anchorage.dev/node"]).to_owned(), pod))
             .collect();
-        nodes.sort_by_key(|(node, _)| Some(node.as_str()) != first);
+        nodes.sort_by_key(|(node, _)| !first.contains(node));
         let mut copies = BTreeMap::new();
         for (node, pod) in nodes {
             let command = ["ipfs", "--api=/ip4/127.0.0.1/tcp/5001", "pin", "ls", "--type=recursive", "--quiet"];
             let pins = match self.namespace.exec(name(&pod), "kubo", command).run() {
-                Err(_) if Some(node.as_str()) == first => String::new(),
+                Err(_) if first.contains(&node) => String::new(),
                 pins => pins?,
             };
             copies.insert(node, pins.lines().map(str::to_owned).collect());
@@ -75,7 +95,7 @@ impl Cluster {
     }
 
     /// Waits until `done`, and looks all the while whether each of `cids` is on `least` nodes; gives how often that was
-    /// looked at. `first` is the node that gives data away.
+    /// looked at. `first` are nodes that give data away.
     ///
     /// # Errors
     /// The first content that is on fewer nodes, or what `done` says at the end of `limit`.
@@ -83,7 +103,7 @@ impl Cluster {
         &self,
         what: &str,
         limit: Duration,
-        (cids, least, first): (&[String], usize, Option<&str>),
+        (cids, least, first): (&[String], usize, &[String]),
         mut done: impl FnMut(&Copies) -> Result<()>,
     ) -> Result<u32> {
         let mut looks = 0;
@@ -121,15 +141,18 @@ impl Cluster {
         self.namespace.kubectl(["scale", &format!("anchoragecluster/{CLUSTER}"), &replicas]).run().map(drop)
     }
 
-    /// The node that the operator has marked as one too many.
+    /// The `count` nodes that the operator has marked as too many.
     ///
     /// # Errors
-    /// When none is marked within half a minute.
-    pub fn leaving(&self) -> Result<String> {
-        wait::until("a node that is to leave", Duration::from_secs(30), || {
+    /// When not so many are marked within half a minute.
+    pub fn leaving(&self, count: usize) -> Result<Vec<String>> {
+        wait::until("nodes that are to leave", Duration::from_secs(30), || {
             let nodes = self.nodes()?;
-            let marked = nodes.iter().find(|node| node["metadata"]["annotations"]["anchorage.dev/surplus"].is_string());
-            marked.map(|node| name(node).to_owned()).context("no PinNode carries anchorage.dev/surplus")
+            let marked =
+                nodes.iter().filter(|node| node["metadata"]["annotations"]["anchorage.dev/surplus"].is_string());
+            let marked: Vec<String> = marked.map(|node| name(node).to_owned()).collect();
+            ensure!(marked.len() == count, "{marked:?} carry anchorage.dev/surplus, not {count} PinNodes");
+            Ok(marked)
         })
     }
 }
@@ -152,5 +175,8 @@ mod tests {
         assert!(error.contains("c is on [\"demo-1\"]"), "{error}");
         assert_eq!(copies.fullest(&cids(&["b", "d"])).unwrap(), "demo-2");
         assert_eq!(copies.on("demo-1", &cids(&["a", "b"])), 1);
+        assert!(copies.exactly(2, &cids(&["b"])).is_ok() && copies.exactly(2, &cids(&["a"])).is_err());
+        let before = Copies(BTreeMap::from([("demo-0".to_owned(), pins(&["a"])), ("demo-1".to_owned(), pins(&["a"]))]));
+        assert_eq!(copies.gained(&before, &cids(&["a", "b"])), 3, "a on demo-2, b on both");
     }
 }

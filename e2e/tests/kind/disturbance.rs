@@ -41,7 +41,7 @@ pub(crate) fn kill_pinners(cluster: &Cluster, visitor: &Visitor) -> Result<()> {
         visitor.add(content)?;
     }
     visitor.all_pinned(&cids, Duration::from_mins(4))?;
-    cluster.copies(None)?.at_least(2, &cids)
+    cluster.copies(&[])?.at_least(2, &cids)
 }
 
 /// An operator that comes back finds everything as it should be, and then has nothing to write.

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use e2e::anchorage::{Cluster, name};
+use e2e::fleet::Copies;
 use e2e::namespace::{condition, text};
 use e2e::program::Program;
 use e2e::visitor::Visitor;
@@ -45,7 +46,7 @@ pub(crate) fn drain(cluster: &Cluster, visitor: &Visitor) -> Result<()> {
     visitor.sign_in(&cluster.mint_token(ORG)?)?;
     let cids = visitor.pin_many("to be moved", PINS)?;
     visitor.all_pinned(&cids, Duration::from_mins(2))?;
-    let copies = cluster.copies(None)?;
+    let copies = cluster.copies(&[])?;
     copies.at_least(COPIES, &cids)?;
     let node = copies.fullest(&cids)?;
     story::note(&format!("draining {node}, which holds {} of {PINS}", copies.on(&node, &cids)));
@@ -53,7 +54,8 @@ pub(crate) fn drain(cluster: &Cluster, visitor: &Visitor) -> Result<()> {
     let drain = cluster.drain(&node, "kernel-update-7")?;
     ensure!(drain["startTime"].is_string(), "status.drain has no startTime: {drain}");
     let mut progress = vec![drain["placementsRemaining"].as_i64().unwrap_or_default()];
-    let looks = cluster.safely_until("the drain to be done", MOVING, (&cids, COPIES, Some(&node)), |_| {
+    let first = [node.clone()];
+    let looks = cluster.safely_until("the drain to be done", MOVING, (&cids, COPIES, &first), |_| {
         let status = &cluster.namespace.get(&format!("pinnode/{node}"))?["status"]["drain"];
         progress.extend(status["placementsRemaining"].as_i64());
         cluster.drained(&node).map(drop)
@@ -66,7 +68,7 @@ pub(crate) fn drain(cluster: &Cluster, visitor: &Visitor) -> Result<()> {
     ensure!(done["requestToken"] == "kernel-update-7", "another drain is done: {done}");
     message(&cluster.namespace.get(&format!("pinnode/{node}"))?, "Schedulable", "False")?;
 
-    let copies = cluster.copies(Some(&node))?;
+    let copies = cluster.copies(&first)?;
     ensure!(copies.on(&node, &cids) == 0, "{node} is Drained and holds {} pins", copies.on(&node, &cids));
     copies.at_least(COPIES, &cids)?;
     visitor.all_pinned(&cids, Duration::ZERO)?;
@@ -77,35 +79,70 @@ pub(crate) fn drain(cluster: &Cluster, visitor: &Visitor) -> Result<()> {
     Ok(())
 }
 
-/// One node more, which takes its share, and one node less, which is emptied before it is removed.
+/// Two nodes more, which take their share, and two fewer, which are emptied before they are removed; and nothing is copied
+/// but what the new nodes take and the old ones leave.
 pub(crate) fn scale(cluster: &Cluster, visitor: &Visitor) -> Result<()> {
     visitor.sign_in(&cluster.mint_token(ORG)?)?;
     let cids = visitor.pins("pinned")?;
     ensure!(cids.len() >= PINS, "the org {ORG} has {} pinned contents", cids.len());
+    let before = settled(cluster, &cids)?;
 
-    cluster.scale(4)?;
-    wait::until("a fourth node", Duration::from_mins(1), || {
+    cluster.scale(5)?;
+    wait::until("five nodes", Duration::from_mins(1), || {
         let nodes = cluster.nodes()?.len();
-        ensure!(nodes == 4, "there are {nodes} nodes");
+        ensure!(nodes == 5, "there are {nodes} nodes");
         Ok(())
     })?;
     cluster.ready()?;
-    let looks = cluster.safely_until("the new node to take its share", MOVING, (&cids, COPIES, None), |copies| {
-        ensure!(copies.on("demo-3", &cids) > 0, "demo-3 holds nothing yet");
-        Ok(())
+    let looks = cluster.safely_until("the new nodes to take their shares", MOVING, (&cids, COPIES, &[]), |copies| {
+        for node in ["demo-3", "demo-4"] {
+            ensure!(copies.on(node, &cids) > 0, "{node} holds nothing yet");
+        }
+        copies.exactly(COPIES, &cids)
     })?;
-    story::note(&format!("four nodes share the data; every content on {COPIES} Kubos at each of {looks} looks"));
+    let grown = settled(cluster, &cids)?;
+    let (moved, share) = (grown.gained(&before, &cids), grown.on("demo-3", &cids) + grown.on("demo-4", &cids));
+    ensure!(moved == share, "{moved} copies were made, and {share} of them are on the new nodes");
+    story::note(&format!(
+        "3 -> 5 nodes: {moved} of {} copies made, the least there can be; every content on {COPIES} Kubos at each of {looks} looks",
+        COPIES * cids.len()
+    ));
 
     cluster.scale(3)?;
-    let node = cluster.leaving()?;
-    let looks = cluster.safely_until(&format!("{node} to go"), MOVING, (&cids, COPIES, Some(&node)), |_| {
+    let leaving = cluster.leaving(2)?;
+    let looks = cluster.safely_until("two nodes to go", MOVING, (&cids, COPIES, &leaving), |_| {
         let nodes = cluster.nodes()?;
-        let left = nodes.iter().find(|left| name(left) == node);
-        let why = left.and_then(|left| condition(left, "Draining")).map_or("", |draining| text(&draining["message"]));
-        ensure!(left.is_none(), "{node} is still there: {why}");
+        for node in nodes.iter().filter(|node| leaving.iter().any(|leaving| leaving == name(node))) {
+            let why = condition(node, "Draining").map_or("", |draining| text(&draining["message"]));
+            bail!("{} is still there: {why}", name(node));
+        }
         Ok(())
     })?;
-    story::note(&format!("{node} is gone; every content on {COPIES} Kubos at each of {looks} looks"));
+    let shrunk = settled(cluster, &cids)?;
+    let left: usize = leaving.iter().map(|node| grown.on(node, &cids)).sum();
+    let moved = shrunk.gained(&grown, &cids);
+    ensure!(moved == left, "{moved} copies were made, and {left} were on the nodes that left");
+    story::note(&format!(
+        "5 -> 3 nodes: {moved} copies made, the least there can be; every content on {COPIES} Kubos at each of {looks} looks"
+    ));
+    for node in &leaving {
+        has_left(cluster, node)?;
+    }
+    cluster.namespace.condition("anchoragecluster/demo", "Progressing", "False", Duration::from_mins(1))?;
+    visitor.all_pinned(&cids, Duration::ZERO)
+}
+
+/// Waits until every content is on just as many nodes as it must be. Gives which.
+fn settled(cluster: &Cluster, cids: &[String]) -> Result<Copies> {
+    wait::until("contents to be where they belong", MOVING, || {
+        let copies = cluster.copies(&[])?;
+        copies.exactly(COPIES, cids)?;
+        Ok(copies)
+    })
+}
+
+/// That a node was drained before it was removed, and left its volume.
+fn has_left(cluster: &Cluster, node: &str) -> Result<()> {
     wait::until("the word that it was drained before", Duration::from_secs(30), || {
         let about = format!("--field-selector=involvedObject.name={node},reason=Drained");
         let events = cluster.namespace.kubectl(["get", "events", &about, "-o", "name"]).run()?;
@@ -115,10 +152,9 @@ pub(crate) fn scale(cluster: &Cluster, visitor: &Visitor) -> Result<()> {
     let known = cluster.admin_nodes()?;
     let state = known.iter().find(|known| known["name"] == *node).map(|known| known["state"].clone());
     ensure!(state.is_none() || state == Some("drained".into()), "the pinners say that {node} is {state:?}");
-    cluster.namespace.condition("anchoragecluster/demo", "Progressing", "False", Duration::from_mins(1))?;
     let volume = format!("data-{node}-0");
     ensure!(cluster.volumes()?.contains(&volume), "the policy is Retain, but {volume} is gone");
-    visitor.all_pinned(&cids, Duration::ZERO)
+    Ok(())
 }
 
 pub(crate) fn cordon(cluster: &Cluster) -> Result<()> {
