@@ -55,6 +55,12 @@ pub struct DevArgs {
     /// directory that is removed at the end
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Used by fault harnesses: where each node's pinner finds Postgres, in the nodes' order; relays to the real one
+    #[arg(long, hide = true, value_name = "ADDRESS", value_delimiter = ',')]
+    postgres_through: Vec<SocketAddr>,
+    /// The same of NATS
+    #[arg(long, hide = true, value_name = "ADDRESS", value_delimiter = ',')]
+    nats_through: Vec<SocketAddr>,
     /// Used by `anchorage dev` itself: end what it leaves behind when it dies
     #[arg(long, hide = true, value_name = "PID", requires = "state_dir")]
     watch_over: Option<u32>,
@@ -76,7 +82,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     let programs = Programs::find()?;
     let state = StateDir::open(args.state_dir.as_deref())?;
     roster::end_strays(&state.roster_file()).await?;
-    let setup = setup::prepare(&state, args.nodes, args.listen)?;
+    let setup = setup::prepare(&state, &args)?;
     let stage =
         Stage { config: pinner::checked(&setup)?, roster: Arc::new(Roster::open(&state)?), programs, state, setup };
     let watchdog = watchdog::start(&stage)?;

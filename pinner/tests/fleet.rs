@@ -28,11 +28,14 @@ async fn a_fleet_grows_and_shrinks_with_the_least_movement_and_nothing_below_its
     let fleet = Fleet::of(&dev).await;
     fleet.pin(PINS).await;
     fleet.wait_settled(3).await;
+    // Nothing moves before both new nodes are there, so that the one does not go by the other.
+    fleet.send(Method::PUT, "maintenance", &json!({"forSeconds": 600})).await;
     dev.end(Signal::SIGTERM);
 
     let mut dev = Dev::start(5, &dir.state());
     let fleet = Fleet::of(&dev).await;
     let watch = fleet.watch();
+    fleet.send(Method::DELETE, "maintenance", &Value::Null).await;
     fleet.wait_settled(5).await;
     let (moved, least) = (fleet.fetched().await, fleet.least_moved(&["node-3", "node-4"]).await);
     println!("3 to 5 nodes: {moved} copies were made, the new nodes hold {least}");
@@ -98,9 +101,8 @@ async fn a_drain_says_what_it_waits_for_and_can_be_taken_back_at_any_time() {
     fleet.post("nodes/node-1/uncordon", &json!({})).await;
     fleet.wait_settled(3).await;
     assert_eq!(fleet.placements().await, before);
-    assert!(
-        fleet.try_send(Method::POST, "nodes/nobody/drain", &json!({})).await.unwrap_err().contains("no node named")
-    );
+    let refusal = fleet.refusal(Method::POST, "nodes/nobody/drain", &json!({})).await;
+    assert!(refusal.contains("no node named"), "{refusal}");
     watch.end().await;
     fleet.check_kubos().await;
     dev.end(Signal::SIGTERM);
@@ -151,10 +153,12 @@ async fn a_plan_is_shown_applied_and_refused_once_it_is_stale() {
 
     fleet.send(Method::PUT, "maintenance", &json!({"forSeconds": 600})).await;
     let apply = json!({"plan": plan["id"]});
-    assert!(fleet.try_send(Method::POST, "rebalance", &apply).await.unwrap_err().contains("MAINTENANCE"));
+    let refusal = fleet.refusal(Method::POST, "rebalance", &apply).await;
+    assert!(refusal.contains("MAINTENANCE"), "{refusal}");
     fleet.send(Method::DELETE, "maintenance", &Value::Null).await;
     assert_eq!(fleet.post("rebalance", &apply).await["id"], plan["id"]);
-    assert!(fleet.try_send(Method::POST, "rebalance", &apply).await.unwrap_err().contains("STALE_PLAN"));
+    let refusal = fleet.refusal(Method::POST, "rebalance", &apply).await;
+    assert!(refusal.contains("STALE_PLAN"), "{refusal}");
     fleet.wait_settled(3).await;
     assert_eq!(fleet.fetched().await, fleet.least_moved(&["node-2"]).await);
     assert_eq!(fleet.get("rebalance").await["moves"], json!([]), "planning again changes nothing");

@@ -72,8 +72,8 @@ pub(super) async fn make(stage: &Stage, running: &Running) -> anyhow::Result<Ann
             other: mint.token(Some("other"), &ORG_SCOPES).await?,
         },
         kubo: setup.nodes.iter().map(|node| format!("http://{}", node.rpc)).collect(),
-        database_url: postgres::url(setup, "postgres", &setup.secrets.postgres),
-        nats_url: nats::url(setup),
+        database_url: postgres::url(setup.postgres, "postgres", &setup.secrets.postgres),
+        nats_url: nats::url(setup.nats),
         swarm_key: stage.state.swarm_key().display().to_string(),
         replication: Replication { min: stage.config.replication.min, max: stage.config.replication.max },
         pids: Pids {

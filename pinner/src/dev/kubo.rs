@@ -175,6 +175,8 @@ mod tests {
             metrics: "127.0.0.1:2".parse().unwrap(),
             rpc: "127.0.0.1:3".parse().unwrap(),
             swarm: "127.0.0.1:4".parse().unwrap(),
+            postgres: "127.0.0.1:5".parse().unwrap(),
+            nats: "127.0.0.1:6".parse().unwrap(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! nats-server with JetStream, every message on disk before it is acknowledged.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use nix::sys::signal::Signal;
 use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
@@ -35,8 +35,8 @@ pub(super) async fn start(stage: &Stage, slot: &mut Option<Child>) -> anyhow::Re
 }
 
 /// Its URL. No password: wake-ups tell nothing, and who may use loopback has the Kubos' RPC anyway.
-pub(super) fn url(setup: &Setup) -> String {
-    format!("nats://{}", setup.nats)
+pub(super) fn url(address: SocketAddr) -> String {
+    format!("nats://{address}")
 }
 
 /// The server's own format is close to JSON, and texts are quoted as there.

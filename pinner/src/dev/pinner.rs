@@ -62,7 +62,7 @@ pub(super) fn tuning(user: Vec<(String, String)>, nodes: usize) -> Vec<(String, 
 
 /// Everything that one pinner is told.
 fn variables(setup: &Setup, node: &Node) -> Vec<(String, String)> {
-    let role = |name: &str, password: &str| postgres::url(setup, name, password);
+    let role = |name: &str, password: &str| postgres::url(node.postgres, name, password);
     let secrets = &setup.secrets;
     let mut variables: Vec<(String, String)> = [
         ("LISTEN", node.api.to_string()),
@@ -73,7 +73,7 @@ fn variables(setup: &Setup, node: &Node) -> Vec<(String, String)> {
         ("DATABASE_API_URL", role("anchorage_api", &secrets.api)),
         ("DATABASE_WORKER_URL", role("anchorage_worker", &secrets.worker)),
         ("DATABASE_METRICS_URL", role("anchorage_metrics", &secrets.metrics)),
-        ("NATS_URL", nats::url(setup)),
+        ("NATS_URL", nats::url(node.nats)),
         ("KUBO_URL", format!("http://{}", node.rpc)),
         ("TOKENS_ROOT", secrets.tokens_root.clone()),
         ("ADMIN_TOKEN", secrets.admin_token.clone()),
@@ -95,7 +95,7 @@ pub(super) fn checked(setup: &Setup) -> anyhow::Result<ServeConfig> {
 /// Brings the database to this version's schema.
 pub(super) async fn migrate(stage: &Stage) -> anyhow::Result<()> {
     let Stage { programs, state, setup, .. } = stage;
-    let admin = postgres::url(setup, "postgres", &setup.secrets.postgres);
+    let admin = postgres::url(setup.postgres, "postgres", &setup.secrets.postgres);
     let mut variables = variables(setup, &setup.nodes[0]);
     variables.push(("ANCHORAGE_DATABASE_ADMIN_URL".to_owned(), admin));
     let program = Program {

@@ -1,10 +1,15 @@
 //! Chooses ports: those of the last run where they are still free, so that addresses stay what they were.
+//!
+//! Between the choice and the moment when a child listens a port is nobody's, and again whenever the child is started anew.
+//! So each is claimed, by a lock on a file that all of us know it by, until we end: another `anchorage dev` takes another.
 
 use std::{
     collections::BTreeMap,
+    fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError, set_permissions},
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     ops::RangeInclusive,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
 };
 
 use anyhow::Context as _;
@@ -22,12 +27,17 @@ const ATTEMPTS: u32 = 1_000;
 pub(super) struct PortBook {
     ports: BTreeMap<String, u16>,
     held: Vec<TcpListener>,
+    claims: Claims,
 }
+
+/// Keeps other runs of this program from our ports.
+#[derive(Debug, Default)]
+pub(super) struct Claims(Vec<File>);
 
 impl PortBook {
     /// Continues with the ports of the last run.
     pub(super) fn open(ports: BTreeMap<String, u16>) -> Self {
-        Self { ports, held: Vec::new() }
+        Self { ports, held: Vec::new(), claims: Claims::default() }
     }
 
     /// A loopback port for `purpose`: the last one if it is still free.
@@ -75,15 +85,35 @@ impl PortBook {
         }
     }
 
-    /// Lets go of the ports, so that the children can bind them, and gives what to remember.
-    pub(super) fn close(self) -> BTreeMap<String, u16> {
-        self.ports
+    /// Lets go of the ports, so that the children can bind them, and gives what to remember and what to keep.
+    pub(super) fn close(self) -> (BTreeMap<String, u16>, Claims) {
+        (self.ports, self.claims)
     }
 
     fn bind(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        self.held.push(TcpListener::bind(address)?);
+        let listener = TcpListener::bind(address)?;
+        match claim(address.port()) {
+            Ok(claim) => self.claims.0.push(claim),
+            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::AddrInUse.into()),
+            // Without claims it goes well almost always.
+            Err(TryLockError::Error(_)) => {}
+        }
+        self.held.push(listener);
         Ok(address)
     }
+}
+
+fn claim(port: u16) -> Result<File, TryLockError> {
+    let dir = std::env::temp_dir().join("anchorage-dev-ports");
+    if DirBuilder::new().create(&dir).is_ok() {
+        // As the directory above it: for everybody.
+        set_permissions(&dir, Permissions::from_mode(0o1777)).map_err(TryLockError::Error)?;
+    }
+    let mut open = OpenOptions::new();
+    open.write(true).create(true).truncate(false).mode(0o666);
+    let file = open.open(dir.join(port.to_string())).map_err(TryLockError::Error)?;
+    file.try_lock()?;
+    Ok(file)
 }
 
 fn loopback(port: u16) -> SocketAddr {
@@ -100,20 +130,33 @@ mod tests {
         let first = book.take("nats").unwrap();
         let other = book.take("postgres").unwrap();
         assert_ne!(first, other);
-        let mut book = PortBook::open(book.close());
+        let (ports, claims) = book.close();
+        drop(claims);
+        let mut book = PortBook::open(ports);
         assert_eq!(book.take("nats").unwrap(), first);
+    }
+
+    #[test]
+    fn a_port_that_another_run_has_claimed_is_taken_though_nobody_listens_there() {
+        let mut book = PortBook::open(BTreeMap::new());
+        let first = book.take("nats").unwrap();
+        let (ports, _claims) = book.close();
+        let second = PortBook::open(ports.clone()).take("nats").unwrap();
+        assert_ne!(first, second);
+        let taken = PortBook::open(ports).take_exactly(first, "--listen", "node-0.api").unwrap_err().to_string();
+        assert!(taken.contains("is taken by another program"), "{taken}");
     }
 
     #[test]
     fn a_port_that_somebody_else_took_is_given_up_for_another() {
         let mut book = PortBook::open(BTreeMap::new());
         let first = book.take("nats").unwrap();
-        let ports = book.close();
+        let (ports, _) = book.close();
         let _somebody = TcpListener::bind(first).unwrap();
         let mut book = PortBook::open(ports);
         let second = book.take("nats").unwrap();
         assert_ne!(first, second);
-        assert_eq!(book.close()["nats"], second.port());
+        assert_eq!(book.close().0["nats"], second.port());
     }
 
     #[test]

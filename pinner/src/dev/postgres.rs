@@ -1,6 +1,6 @@
 //! Postgres: makes the database cluster once, runs it, makes the database.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
@@ -57,9 +57,9 @@ pub(super) async fn start(stage: &Stage, slot: &mut Option<Child>) -> anyhow::Re
     child.ready(async || has_database(setup).await.is_ok()).await
 }
 
-/// URL of a role on the service's database.
-pub(super) fn url(setup: &Setup, role: &str, password: &str) -> String {
-    format!("postgres://{role}:{password}@{}/{DATABASE}", setup.postgres)
+/// URL of a role on the service's database, which is found at `address`.
+pub(super) fn url(address: SocketAddr, role: &str, password: &str) -> String {
+    format!("postgres://{role}:{password}@{address}/{DATABASE}")
 }
 
 /// Runs `script` with the data directory, which comes as open file on stdin, as file 7.

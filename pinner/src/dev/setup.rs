@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    pinner,
-    ports::PortBook,
+    DevArgs, pinner,
+    ports::{Claims, PortBook},
     state::{StateDir, write_private},
 };
 use crate::config;
@@ -25,6 +25,8 @@ pub(super) struct Setup {
     pub(super) postgres: SocketAddr,
     pub(super) nats: SocketAddr,
     pub(super) secrets: Secrets,
+    /// Keeps others from the ports.
+    _claims: Claims,
     /// Variables of ours that every pinner gets, as the user set them.
     pub(super) tuning: Vec<(String, String)>,
 }
@@ -39,6 +41,10 @@ pub(super) struct Node {
     pub(super) rpc: SocketAddr,
     /// Where its Kubo meets the others.
     pub(super) swarm: SocketAddr,
+    /// Where its pinner finds Postgres.
+    pub(super) postgres: SocketAddr,
+    /// Where its pinner finds NATS.
+    pub(super) nats: SocketAddr,
 }
 
 impl Node {
@@ -97,15 +103,16 @@ struct Memory {
 ///
 /// # Errors
 /// A port that was asked for and is taken, a state directory that cannot be read or written.
-pub(super) fn prepare(state: &StateDir, nodes: u8, listen: SocketAddr) -> anyhow::Result<Setup> {
+pub(super) fn prepare(state: &StateDir, args: &DevArgs) -> anyhow::Result<Setup> {
     let memory = recall(state)?;
     let mut ports = PortBook::open(memory.ports);
+    let (postgres, nats) = (ports.take("postgres")?, ports.take("nats")?);
     let mut decided = Vec::new();
-    for index in 0..usize::from(nodes) {
+    for index in 0..usize::from(args.nodes) {
         let name = format!("node-{index}");
         let purpose = |what: &str| format!("{name}.{what}");
         let api = if index == 0 {
-            ports.take_exactly(listen, "--listen", &purpose("api"))?
+            ports.take_exactly(args.listen, "--listen", &purpose("api"))?
         } else {
             ports.take(&purpose("api"))?
         };
@@ -115,17 +122,20 @@ pub(super) fn prepare(state: &StateDir, nodes: u8, listen: SocketAddr) -> anyhow
             metrics: ports.take(&purpose("metrics"))?,
             rpc: ports.take(&purpose("rpc"))?,
             swarm: ports.take(&purpose("swarm"))?,
+            postgres: args.postgres_through.get(index).copied().unwrap_or(postgres),
+            nats: args.nats_through.get(index).copied().unwrap_or(nats),
             name,
         });
     }
-    let (postgres, nats) = (ports.take("postgres")?, ports.take("nats")?);
-    let memory = Memory { ports: ports.close(), secrets: memory.secrets };
+    let (ports, claims) = ports.close();
+    let memory = Memory { ports, secrets: memory.secrets };
     let text = serde_json::to_string_pretty(&memory).context("write the state")?;
     write_private(&state.memory_file(), &text)?;
 
     Ok(Setup {
         tuning: pinner::tuning(config::process_variables(), decided.len()),
         nodes: decided,
+        _claims: claims,
         postgres,
         nats,
         secrets: memory.secrets,

@@ -81,13 +81,22 @@ impl Fleet {
     }
 
     /// What the admin API answers; or status, reason and details of its refusal.
-    pub(crate) async fn try_send(&self, method: Method, path: &str, body: &Value) -> Result<Value, String> {
+    async fn try_send(&self, method: Method, path: &str, body: &Value) -> Result<Value, String> {
         let url = format!("{}/admin/v1/{path}", self.endpoint);
         let request = self.http.request(method, url).bearer_auth(&self.admin);
         let request = if body.is_null() { request } else { request.json(body) };
         let answer = request.send().await.map_err(|error| error.to_string())?;
         let (status, text) = (answer.status(), answer.text().await.unwrap());
         if status.is_success() { Ok(serde_json::from_str(&text).unwrap()) } else { Err(format!("{status}: {text}")) }
+    }
+
+    /// Why the admin API does not do so, once it is not too busy to say.
+    pub(crate) async fn refusal(&self, method: Method, path: &str, body: &Value) -> String {
+        until("a refusal", async || {
+            let refusal = self.try_send(method.clone(), path, body).await.unwrap_err();
+            Some(refusal).filter(|refusal| refusal.starts_with('4'))
+        })
+        .await
     }
 
     /// The same, where it must succeed; the pinner may be started again meanwhile.
@@ -152,10 +161,15 @@ impl Fleet {
             );
             let request = self.http.post(url).header("content-type", "multipart/form-data; boundary=b").body(body);
             let added: Value = request.send().await.unwrap().json().await.unwrap();
-            let request = self.http.post(format!("{}/pins", self.endpoint)).bearer_auth(&self.org);
-            let answer = request.json(&json!({"cid": added["Hash"]})).send().await.unwrap();
-            assert_eq!(answer.status(), 202);
-            let pin: Value = answer.json().await.unwrap();
+            let pin = until("it is accepted", async || {
+                let request = self.http.post(format!("{}/pins", self.endpoint)).bearer_auth(&self.org);
+                let answer = request.json(&json!({"cid": added["Hash"]})).send().await.unwrap();
+                let (status, text) = (answer.status(), answer.text().await.unwrap());
+                // As it says itself: on a busy machine it may not know for some seconds which tokens are revoked.
+                assert!(status == 202 || status == 503, "{status}: {text}");
+                (status == 202).then(|| serde_json::from_str::<Value>(&text).unwrap())
+            })
+            .await;
             ids.push(pin["requestid"].as_str().unwrap().to_owned());
         }
         for id in ids {
