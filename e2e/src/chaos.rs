@@ -15,7 +15,9 @@
 //! What is drawn is repeated by the seed; when things happen is up to the machine, so a failure may take some runs to come
 //! back. The history and the logs of a failed run stay.
 
+pub mod ask;
 pub mod dice;
+pub mod disk;
 pub mod facts;
 pub mod held;
 pub mod history;
@@ -25,6 +27,7 @@ pub mod load;
 pub mod look;
 pub mod nats;
 pub mod plant;
+pub mod relay;
 pub mod report;
 pub mod schedule;
 pub mod system;
@@ -55,7 +58,7 @@ use self::{
     look::Tables,
     plant::Plant,
     report::Report,
-    schedule::Kind,
+    schedule::{Kind, Step},
     system::System,
 };
 use crate::story;
@@ -132,7 +135,14 @@ pub async fn disturb(arguments: &ChaosArgs) -> Result<Report> {
 }
 
 async fn disturb_in(arguments: &ChaosArgs, seed: u64, dir: PathBuf) -> Result<Report> {
-    let system = System::start(&dir, arguments.nodes)?;
+    let steps = if arguments.calm {
+        Vec::new()
+    } else {
+        schedule::schedule(seed, arguments.seconds, arguments.nodes.into(), &arguments.faults)
+    };
+    let needs_disks = steps.iter().any(|step| step.fault.kind.needs_disks());
+    // Relays have to run while it waits.
+    let system = tokio::task::block_in_place(|| System::start(&dir, arguments.nodes, needs_disks))?;
     let stage = Arc::new(Stage {
         recorder: Recorder::create(&dir.join("history.jsonl"))?,
         system,
@@ -143,7 +153,7 @@ async fn disturb_in(arguments: &ChaosArgs, seed: u64, dir: PathBuf) -> Result<Re
     let samples = Arc::new(Mutex::new(Watched::default()));
     let watching = tokio::spawn(watch(Arc::clone(&stage), Arc::clone(&samples)));
     let providing = tokio::spawn(load::provide(Arc::clone(&stage)));
-    let rested = act(arguments, &stage).await;
+    let rested = act(arguments, &steps, &stage).await;
     watching.abort();
     providing.abort();
     // What they hold of the stage is dropped with them. That they were cancelled is right, that they broke is not.
@@ -174,12 +184,7 @@ async fn disturb_in(arguments: &ChaosArgs, seed: u64, dir: PathBuf) -> Result<Re
 }
 
 /// Load and faults, then quiet. Gives what was done, what is there at rest, and how long the fleet took to get there.
-async fn act(arguments: &ChaosArgs, stage: &Arc<Stage>) -> Result<(Done, State, Duration)> {
-    let steps = if arguments.calm {
-        Vec::new()
-    } else {
-        schedule::schedule(stage.seed, arguments.seconds, stage.system.nodes(), &arguments.faults)
-    };
+async fn act(arguments: &ChaosArgs, steps: &[Step], stage: &Arc<Stage>) -> Result<(Done, State, Duration)> {
     let done = Done::default();
     let began = Instant::now();
     let end = began + Duration::from_secs(arguments.seconds);
@@ -190,7 +195,7 @@ async fn act(arguments: &ChaosArgs, stage: &Arc<Stage>) -> Result<(Done, State, 
         stage.is_over.store(true, Ordering::Relaxed);
         planted
     };
-    let (loaded, (), planted) = tokio::join!(load::run(stage), inject::run(stage, &steps, &done), ends);
+    let (loaded, (), planted) = tokio::join!(load::run(stage), inject::run(stage, steps, &done), ends);
     loaded.and(planted)?;
 
     stage.recorder.note("quiet");

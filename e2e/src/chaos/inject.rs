@@ -17,6 +17,7 @@ use super::{
     load::Stage,
     look::{Tables, cid_of, held, pins_of},
     nats,
+    relay::Cut,
     schedule::{Fault, Kind, Step},
     system::Part,
 };
@@ -62,6 +63,7 @@ pub async fn heal_all(stage: &Stage) -> Result<()> {
         let _ = stage.system.signal(Part::Pinner(node), Signal::SIGCONT);
         let _ = stage.system.signal(Part::Kubo(node), Signal::SIGCONT);
     }
+    stage.system.mend();
     for node in 0..nodes {
         let path = format!("nodes/node-{node}/uncordon");
         insist(stage, "POST", &path, &json!({})).await?;
@@ -114,6 +116,21 @@ async fn inject(stage: &Stage, fault: Fault, done: &Done) -> Result<()> {
             system.administer(node, "PUT", "maintenance", &wish).await.map(drop)
         }
         Kind::LoseDisk => lose(stage, node, done).await,
+        Kind::PartNats => {
+            system.lines().cut_nats(node, Cut::Both);
+            Ok(())
+        }
+        Kind::PartPostgres => {
+            system.lines().cut_postgres(node, Cut::Both);
+            Ok(())
+        }
+        Kind::MutePostgres => {
+            system.lines().cut_postgres(node, Cut::Answers);
+            Ok(())
+        }
+        Kind::FillKubo => system.disk(Part::Kubo(node))?.fill(),
+        Kind::FillNats => system.disk(Part::Nats)?.fill(),
+        Kind::FillPostgres => system.disk(Part::Postgres)?.fill(),
     }
 }
 
@@ -127,6 +144,17 @@ async fn heal(stage: &Stage, fault: Fault) -> Result<()> {
             stage.system.administer((node + 1) % stage.system.nodes(), "POST", &path, &json!({})).await.map(drop)
         }
         Kind::Maintenance => stage.system.administer(node, "DELETE", "maintenance", &Value::Null).await.map(drop),
+        Kind::PartNats => {
+            stage.system.lines().cut_nats(node, Cut::Nothing);
+            Ok(())
+        }
+        Kind::PartPostgres | Kind::MutePostgres => {
+            stage.system.lines().cut_postgres(node, Cut::Nothing);
+            Ok(())
+        }
+        Kind::FillKubo => stage.system.disk(Part::Kubo(node))?.clear(),
+        Kind::FillNats => stage.system.disk(Part::Nats)?.clear(),
+        Kind::FillPostgres => stage.system.disk(Part::Postgres)?.clear(),
         _ => Ok(()),
     }
 }

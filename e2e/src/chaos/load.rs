@@ -15,11 +15,12 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{
+    ask::{Failure, ask, request},
     dice::Dice,
     facts::Content,
     history::{Action, Outcome, Recorder},
     look::{Tables, content_of},
-    system::{Failure, System, ask, request},
+    system::System,
 };
 use crate::bench::service::uuid_of;
 

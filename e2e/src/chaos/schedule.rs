@@ -37,6 +37,18 @@ pub enum Kind {
     Maintenance,
     /// A Kubo forgets all of its pins and blocks.
     LoseDisk,
+    /// A pinner and NATS do not hear each other.
+    PartNats,
+    /// A pinner and Postgres do not hear each other.
+    PartPostgres,
+    /// What a pinner says is heard by Postgres, and no answer comes back.
+    MutePostgres,
+    /// There is no room on a Kubo's disk.
+    FillKubo,
+    /// There is no room on the disk of NATS.
+    FillNats,
+    /// There is no room on the disk of Postgres.
+    FillPostgres,
 }
 
 /// A fault: its kind, on which node where it is on one, and for how many seconds where it lasts.
@@ -74,6 +86,7 @@ impl Kind {
         match self {
             Self::KillPinner | Self::StopPinner => 3,
             Self::KillKubo | Self::StopKubo | Self::CutSessions | Self::Drain => 2,
+            Self::PartNats | Self::PartPostgres => 2,
             _ => 1,
         }
     }
@@ -82,10 +95,17 @@ impl Kind {
     fn lasts(self) -> Option<(u64, u64)> {
         match self {
             Self::StopPinner | Self::StopKubo => Some((1, 20)),
+            Self::PartNats | Self::PartPostgres | Self::MutePostgres => Some((1, 20)),
+            Self::FillKubo | Self::FillNats | Self::FillPostgres => Some((2, 10)),
             Self::Drain => Some((6, 15)),
             Self::Cordon | Self::Maintenance => Some((3, 10)),
             _ => None,
         }
+    }
+
+    /// Whether parts need disks of their own for it.
+    pub fn needs_disks(self) -> bool {
+        matches!(self, Self::FillKubo | Self::FillNats | Self::FillPostgres)
     }
 
     /// Its name on the command line.

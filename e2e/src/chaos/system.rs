@@ -18,9 +18,13 @@ use nix::{
 };
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::timeout;
 
-use crate::bench::http::Connection;
+use super::{
+    ask::{ask, request},
+    disk::{self, Disk},
+    relay::Lines,
+};
+use crate::story;
 
 /// Short, so that what comes after minutes in earnest comes in a run.
 const VARIABLES: [(&str, &str); 8] = [
@@ -33,13 +37,11 @@ const VARIABLES: [(&str, &str); 8] = [
     ("ANCHORAGE_DATABASE_POOL_SIZE", "6"),
     ("ANCHORAGE_LOG_LEVEL", "info"),
 ];
-/// A part that stands still answers nothing; whoever asks it goes on after this long.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the end of everything may take.
 const ENDS_WITHIN: Duration = Duration::from_secs(40);
 
 /// What can be killed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The postmaster.
     Postgres,
@@ -57,6 +59,9 @@ pub struct System {
     dev: Child,
     state: PathBuf,
     said: Announcement,
+    lines: Lines,
+    /// Unmounted after the end of those who use them.
+    disks: Vec<(Part, Disk)>,
 }
 
 /// The line of `anchorage dev`, as far as it is of use here.
@@ -70,26 +75,37 @@ struct Announcement {
     nats_url: String,
 }
 
-/// Why there is no good answer.
-#[derive(Debug)]
-pub enum Failure {
-    /// Nothing was sent.
-    NotSent,
-    /// Something was, and what became of it nobody knows.
-    Unknown(String),
-}
-
 impl System {
-    /// Starts one in `dir` and waits until it is ready.
+    /// Starts one in `dir` and waits until it is ready. `on_disks` gives Postgres, NATS and each Kubo a small disk of their own
+    /// if we may mount.
     ///
     /// # Errors
     /// When it does not become ready.
-    pub fn start(dir: &Path, nodes: u8) -> Result<Self> {
+    pub fn start(dir: &Path, nodes: u8, on_disks: bool) -> Result<Self> {
+        let system = Self::run(dir, nodes)?;
+        if !on_disks {
+            return Ok(system);
+        }
+        // What there is to move to the disks is there after a first start.
+        let state = system.state.clone();
+        drop(system);
+        let disks = disk::of_each_part(&state, nodes).unwrap_or_else(|error| {
+            story::note(&format!("no disk will be full: {error:#}"));
+            Vec::new()
+        });
+        let mut system = Self::run(dir, nodes)?;
+        system.disks = disks;
+        Ok(system)
+    }
+
+    fn run(dir: &Path, nodes: u8) -> Result<Self> {
         let program = program()?;
         let (state, log) = (dir.join("state"), dir.join("dev.log"));
+        let lines = Lines::new(&state, nodes)?;
         let mut dev = Command::new(&program)
             .args(["dev", "--listen", "127.0.0.1:0", "--nodes", &nodes.to_string(), "--state-dir"])
             .arg(&state)
+            .args(lines.flags())
             .envs(VARIABLES)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -100,7 +116,7 @@ impl System {
         let out = dev.stdout.take().context("anchorage dev has no standard output")?;
         BufReader::new(out).read_line(&mut line).context("read what anchorage dev announces")?;
         match serde_json::from_str(&line) {
-            Ok(said) => Ok(Self { dev, state, said }),
+            Ok(said) => Ok(Self { dev, state, said, lines, disks: Vec::new() }),
             Err(_) => {
                 let _ = dev.wait();
                 bail!("anchorage dev did not become ready: {}", fs::read_to_string(log).unwrap_or_default())
@@ -146,6 +162,26 @@ impl System {
     /// The database, as superuser.
     pub fn database_url(&self) -> &str {
         &self.said.database_url
+    }
+
+    /// How the pinners reach Postgres and NATS.
+    pub fn lines(&self) -> &Lines {
+        &self.lines
+    }
+
+    /// The disk of a part.
+    ///
+    /// # Errors
+    /// When it has none of its own.
+    pub fn disk(&self, of: Part) -> Result<&Disk> {
+        let disk = self.disks.iter().find(|(part, _)| *part == of);
+        disk.map(|(_, disk)| disk).with_context(|| format!("{of:?} has no disk of its own"))
+    }
+
+    /// Makes all lines whole and room on all disks.
+    pub fn mend(&self) {
+        self.lines.mend();
+        self.disks.iter().for_each(|(_, disk)| drop(disk.clear()));
     }
 
     /// Sends a signal to a part, as it runs now. `anchorage dev` starts again what dies.
@@ -215,6 +251,7 @@ impl System {
 
     /// Ends all of it.
     pub fn end(&mut self) {
+        self.mend();
         for node in 0..self.nodes() {
             for part in [Part::Kubo(node), Part::Pinner(node)] {
                 let _ = self.signal(part, Signal::SIGCONT);
@@ -239,35 +276,6 @@ impl System {
 impl Drop for System {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-/// A request; without a token it is nobody's.
-pub fn request(method: &str, path: &str, token: &str, kind: &str, body: &[u8]) -> Vec<u8> {
-    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: chaos\r\nContent-Length: {}\r\n", body.len());
-    if !token.is_empty() {
-        request += &format!("Authorization: Bearer {token}\r\n");
-    }
-    if !body.is_empty() {
-        request += &format!("Content-Type: {kind}\r\n");
-    }
-    let mut request = (request + "\r\n").into_bytes();
-    request.extend_from_slice(body);
-    request
-}
-
-/// Sends a request on a connection of its own.
-///
-/// # Errors
-/// When there is no answer in time.
-pub async fn ask(address: SocketAddr, request: &[u8]) -> Result<(u16, Vec<u8>), Failure> {
-    let Ok(Ok(mut connection)) = timeout(PATIENCE, Connection::open(address)).await else {
-        return Err(Failure::NotSent);
-    };
-    match timeout(PATIENCE, connection.send(request)).await {
-        Ok(Ok(answer)) => Ok((answer.status, answer.body.to_vec())),
-        Ok(Err(error)) => Err(Failure::Unknown(format!("{error:#}"))),
-        Err(_) => Err(Failure::Unknown("no answer in time".to_owned())),
     }
 }
 
