@@ -100,9 +100,22 @@ impl Lease {
 
     /// Gives the lease back, if it is ours still.
     pub(super) async fn resign(self) {
-        let given = self.store.delete_expect_revision(&self.key, Some(self.revision));
-        if let Ok(Err(error)) = tokio::time::timeout(RESIGN_MAX, given).await {
+        let given = tokio::time::timeout(RESIGN_MAX, self.give_back()).await;
+        if let Ok(Err(error)) = given {
             tracing::debug!(%error, key = self.key, "the lease ends by itself");
         }
+    }
+
+    async fn give_back(&self) -> Result<(), NatsError> {
+        let given = self.store.delete_expect_revision(&self.key, Some(self.revision)).await;
+        let Err(error) = given else { return Ok(()) };
+        // A renewal that was cut off may have been stored.
+        let entry = self.store.entry(&self.key).await.map_err(NatsError::server)?;
+        let own = self.node.to_string().into_bytes();
+        let Some(ours) = entry.filter(|entry| entry.value.as_ref() == own) else {
+            return Err(NatsError::server(error));
+        };
+        let given = self.store.delete_expect_revision(&self.key, Some(ours.revision)).await;
+        given.map_err(NatsError::server)
     }
 }
