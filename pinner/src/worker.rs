@@ -138,6 +138,8 @@ pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
         stop: stop.clone(),
     });
     hand_back(&running.worker).await;
+    // Before anything else is pinned: that is verified already.
+    let before = verify::latest(&running.worker).await;
     let mut jobs = JoinSet::new();
     let mut taken = 0;
     let work = async {
@@ -164,7 +166,7 @@ pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
         () = work => {}
         () = queue.run(&running.worker, &running.reports, &stop) => {}
         () = async { running.reports.run(&running.worker, &stop).await; std::future::pending().await } => {}
-        () = reconcile::run(&running) => {}
+        () = reconcile::run(&running, &before) => {}
         () = collect::run(&running) => {}
         () = full::run(&running) => {}
     }

@@ -48,21 +48,22 @@ struct Found {
     extra: i64,
 }
 
-/// Compares until told to stop.
-pub(super) async fn run(running: &Running) {
+/// Compares until told to stop. First of all verifies `before`, what was pinned before this pinner started, once Kubo is
+/// there.
+pub(super) async fn run(running: &Running, before: &[ContentKey]) {
     let every = running.worker.settings.reconcile;
     let mut suspects = HashSet::new();
     let mut wait = FIRST.min(every);
-    let mut back = Box::pin(comes_back(running));
-    if *running.worker.kubo_ready.borrow() {
-        verify::latest(running).await;
+    if running.worker.kubo_ready.clone().wait_for(|ready| *ready).await.is_ok() {
+        verify::all(running, before).await;
     }
+    let mut back = Box::pin(comes_back(running));
     loop {
         let due = sleep(spread(wait, rand::random()));
         tokio::select! {
             () = due => {}
             () = &mut back => {
-                verify::latest(running).await;
+                verify::all(running, &verify::latest(&running.worker).await).await;
                 back = Box::pin(comes_back(running));
             }
         }

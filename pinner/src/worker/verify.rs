@@ -4,7 +4,7 @@
 //! 15). So when Kubo comes back, what was placed here last is walked block by block, and at every comparison some of the
 //! rest. What lacks a block is unpinned and fetched again, from the other holders.
 
-use super::Running;
+use super::{Running, Worker};
 use crate::{
     db::placements,
     kubo::{Kubo, KuboError},
@@ -14,14 +14,18 @@ use pinner_core::content::ContentKey;
 /// What a Kubo that comes back has to prove: more than it can have had under way.
 const LATEST: usize = 256;
 
-/// Verifies what was placed here last.
-pub(super) async fn latest(running: &Running) {
-    let contents = match placements::latest_pinned(&running.worker.db, running.worker.node, LATEST).await {
-        Ok(contents) => contents,
-        Err(error) => return tracing::warn!(%error, "cannot verify what was pinned last"),
-    };
+/// What was placed here last and is pinned.
+pub(super) async fn latest(worker: &Worker) -> Vec<ContentKey> {
+    placements::latest_pinned(&worker.db, worker.node, LATEST).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot tell what was pinned last, to verify it");
+        Vec::new()
+    })
+}
+
+/// Verifies these contents.
+pub(super) async fn all(running: &Running, contents: &[ContentKey]) {
     let mut broken = 0;
-    for content in &contents {
+    for content in contents {
         match verify(running, content).await {
             Ok(is_whole) => broken += i64::from(!is_whole),
             Err(error) => return tracing::warn!(%error, "cannot verify what was pinned last"),
