@@ -71,7 +71,8 @@ impl Copies {
 
 impl Cluster {
     /// What every Kubo holds by its own `pin ls`. They are asked one after the other, so nodes that give data away are to be
-    /// `first`: what they do not hold any more is seen at those that are asked later. They may be gone.
+    /// `first`: what they do not hold any more is seen at those that are asked later. They may be gone, and one that is not
+    /// ready yet holds nothing yet.
     ///
     /// # Errors
     /// When another Kubo does not answer.
@@ -86,7 +87,7 @@ impl Cluster {
         for (node, pod) in nodes {
             let command = ["ipfs", "--api=/ip4/127.0.0.1/tcp/5001", "pin", "ls", "--type=recursive", "--quiet"];
             let pins = match self.namespace.exec(name(&pod), "kubo", command).run() {
-                Err(_) if first.contains(&node) => String::new(),
+                Err(_) if first.contains(&node) || !is_ready(&pod) => String::new(),
                 pins => pins?,
             };
             copies.insert(node, pins.lines().map(str::to_owned).collect());
@@ -155,6 +156,10 @@ impl Cluster {
             Ok(marked)
         })
     }
+}
+
+fn is_ready(pod: &Value) -> bool {
+    condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True")
 }
 
 #[cfg(test)]

@@ -88,18 +88,13 @@ pub(crate) fn scale(cluster: &Cluster, visitor: &Visitor) -> Result<()> {
     let before = settled(cluster, &cids)?;
 
     cluster.scale(5)?;
-    wait::until("five nodes", Duration::from_mins(1), || {
-        let nodes = cluster.nodes()?.len();
-        ensure!(nodes == 5, "there are {nodes} nodes");
-        Ok(())
-    })?;
-    cluster.ready()?;
     let looks = cluster.safely_until("the new nodes to take their shares", MOVING, (&cids, COPIES, &[]), |copies| {
         for node in ["demo-3", "demo-4"] {
             ensure!(copies.on(node, &cids) > 0, "{node} holds nothing yet");
         }
         copies.exactly(COPIES, &cids)
     })?;
+    cluster.ready()?;
     let grown = settled(cluster, &cids)?;
     let (moved, share) = (grown.gained(&before, &cids), grown.on("demo-3", &cids) + grown.on("demo-4", &cids));
     ensure!(moved == share, "{moved} copies were made, and {share} of them are on the new nodes");
