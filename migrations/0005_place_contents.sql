@@ -161,9 +161,9 @@ $$;
 -- Places the contents of pins that this transaction has inserted: revives what had failed or was about to be unpinned,
 -- fills up from the candidates of each pin (`width` for each, best first, none for no more) to its copies, settles, and
 -- notes in the orgs how far their times and turns went. The first so many candidates as `homes` says are where the content
--- belongs by the map of that version; a content that is not put there, or is placed by another map than the fleet's, is
--- noted as astray. A pin of a content that `placed` says to be placed already is only settled. Gives a row for each pin, by its place in `pin_ids`, with how far it is; and one without `n` for each
--- node that has work by this.
+-- belongs by the map of that version; a content that is not put there, or nowhere, or is placed by another map than the
+-- fleet's, is noted as astray. A pin of a content that `placed` says to be placed already is only settled. Gives a row for
+-- each pin, by its place in `pin_ids`, with how far it is; and one without `n` for each node that has work by this.
 --
 -- Rows are looked up key by key, here and below: what a lateral join with "offset 0" and a subquery in an expression do
 -- whatever the statistics say. Plans are kept for as long as a connection lives, and one made while a table was small
@@ -281,7 +281,7 @@ begin
                 ) held
                 where not placed and not held.astray and case
                     when chosen.copies_before = 0 then
-                        homes[chosen.n] is null or map_versions[chosen.n] is distinct from current_map
+                        homes[chosen.n] is null or map_versions[chosen.n] is distinct from current_map or chosen.nodes = '{}'
                         or chosen.nodes <> candidates[(chosen.n - 1) * width + 1:(chosen.n - 1) * width + homes[chosen.n]]
                     else
                         chosen.nodes <> '{}' or chosen.content = any (roused)

@@ -388,6 +388,33 @@ begin
 end
 $$;
 
+-- Contents that were to be let go, that the node's Kubo holds and that too few others hold: they are pinned there after
+-- all, and the leader looks at them again. Gives the jobs that were the caller's.
+create function keep_needed(
+    node uuid, keys bytea[], jobs bigint[], generations bigint[], block_counts bigint[], byte_counts bigint[]
+) returns table (job bigint, generation bigint)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    held record;
+begin
+    perform 1 from public.contents where key = any (keys) order by key for no key update;
+    held := public.lock_jobs(node, keys, jobs, generations);
+    return query
+        update public.placements p
+        set status = 'pinned', generation = p.generation + 1, lease_until = null, error = null, reason = null, attempts = 0,
+            after = null, unpin_begun = false, moved = false,
+            blocks = greatest(p.blocks, block_counts[held.numbers[array_position(held.places, p.ctid)]]),
+            bytes = greatest(p.bytes, byte_counts[held.numbers[array_position(held.places, p.ctid)]])
+        where p.ctid = any (held.places) and p.status = 'unpinning'
+            and (select c.refs > 0 from public.contents c where c.key = p.content)
+        returning p.job, p.generation - 1;
+    update public.contents c set astray = true where c.key = any (keys) and c.refs > 0 and not c.astray;
+    perform public.settle(keys);
+end
+$$;
+
 -- Fails up to `max_rows` placements of a node that waited for another attempt past their deadline.
 create function fail_overdue(node uuid, deadline interval, max_rows integer) returns bigint
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
@@ -484,6 +511,7 @@ revoke all on function
     fail_pins(uuid, bytea[], bigint[], bigint[], text[], text[], boolean[], double precision[]),
     release_jobs(uuid, bytea[], bigint[], bigint[], double precision[]),
     finish_unpins(uuid, bytea[], bigint[], bigint[]), may_unpin(uuid, bytea, bigint, bigint),
+    keep_needed(uuid, bytea[], bigint[], bigint[], bigint[], bigint[]),
     fail_overdue(uuid, interval, integer), keep_until(bytea, bytea), release_kept(uuid), expire_pins(integer)
 from public;
 grant execute on function
@@ -494,6 +522,7 @@ grant execute on function
     fail_pins(uuid, bytea[], bigint[], bigint[], text[], text[], boolean[], double precision[]),
     release_jobs(uuid, bytea[], bigint[], bigint[], double precision[]),
     finish_unpins(uuid, bytea[], bigint[], bigint[]), may_unpin(uuid, bytea, bigint, bigint),
+    keep_needed(uuid, bytea[], bigint[], bigint[], bigint[], bigint[]),
     fail_overdue(uuid, interval, integer), release_kept(uuid), expire_pins(integer)
 to anchorage_worker;
 grant execute on function keep_until(bytea, bytea) to anchorage_api;

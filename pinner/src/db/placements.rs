@@ -273,6 +273,18 @@ pub async fn release(
     jobs(call("select job, generation from release_jobs($1, $2, $3, $4, $5)", node, columns).bind(waits), db).await
 }
 
+/// The contents were to be let go and are needed: they are pinned on the node after all. Gives those that counted.
+pub async fn keep_needed(
+    db: &Database,
+    node: NodeId,
+    kept: &[(Ticket, Progress)],
+) -> sqlx::Result<HashSet<JobGeneration>> {
+    let (blocks, bytes) = numbers(kept);
+    let columns = kept.iter().map(|(ticket, _)| ticket).collect();
+    let call = call("select job, generation from keep_needed($1, $2, $3, $4, $5, $6)", node, columns);
+    jobs(call.bind(blocks).bind(bytes), db).await
+}
+
 /// The contents are unpinned on the node; the placements are gone. Gives those that counted.
 pub async fn finish_unpins(db: &Database, node: NodeId, unpinned: &[Ticket]) -> sqlx::Result<HashSet<JobGeneration>> {
     jobs(call("select job, generation from finish_unpins($1, $2, $3, $4)", node, unpinned.iter().collect()), db).await

@@ -84,7 +84,7 @@ async fn attempt(running: &Running, slot: &Slot, job: &Job, reported: &Reported)
 }
 
 /// How large a content is that Kubo holds already. Nothing, as far as anybody knows, if that cannot be said: it is held.
-async fn size(worker: &Worker, job: &Job) -> Progress {
+pub(super) async fn size(worker: &Worker, job: &Job) -> Progress {
     match worker.kubo.measure(&job.ticket.content).await {
         Ok((blocks, bytes)) => Progress { blocks, bytes },
         Err(error) => {
@@ -96,7 +96,7 @@ async fn size(worker: &Worker, job: &Job) -> Progress {
 
 /// Waits until Kubo has done with an unpin that somebody asked for who is not there any more. What it does to a pin
 /// that is there now it would do unseen.
-async fn wait_for_unpin(worker: &Worker, job: &Job) -> Result<(), KuboError> {
+pub(super) async fn wait_for_unpin(worker: &Worker, job: &Job) -> Result<(), KuboError> {
     while worker.kubo.is_unpinning(&job.ticket.content).await? {
         tokio::time::sleep(UNPIN_WAIT).await;
     }

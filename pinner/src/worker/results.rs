@@ -31,6 +31,8 @@ pub(super) enum Ended {
     Released(Duration),
     /// Kubo let the content go.
     Unpinned,
+    /// Kubo was to let the content go; it holds it, and it is needed.
+    Kept(Progress),
 }
 
 /// Whether a result counted, or the job had passed to somebody else meanwhile.
@@ -101,13 +103,14 @@ impl Queue {
 
 /// Each kind has its own statement and, since that locks contents in order, its own transaction.
 fn by_kind(results: impl Iterator<Item = Result>) -> impl Iterator<Item = Vec<Result>> {
-    let mut kinds: [Vec<Result>; 4] = Default::default();
+    let mut kinds: [Vec<Result>; 5] = Default::default();
     for result in results {
         let kind = match result.ended {
             Ended::Pinned(_) => 0,
             Ended::Failed(_) => 1,
             Ended::Released(_) => 2,
             Ended::Unpinned => 3,
+            Ended::Kept(_) => 4,
         };
         kinds[kind].push(result);
     }
@@ -145,7 +148,7 @@ async fn record(worker: &Worker, stop: &CancellationToken, results: Vec<Result>)
 
 /// Writes results of one kind. Gives those that counted.
 async fn write(worker: &Worker, results: &[(&Ticket, &Ended)]) -> sqlx::Result<HashSet<JobGeneration>> {
-    let (mut pinned, mut failed, mut released, mut unpinned) = (vec![], vec![], vec![], vec![]);
+    let (mut pinned, mut failed, mut released, mut unpinned, mut kept) = (vec![], vec![], vec![], vec![], vec![]);
     for (ticket, ended) in results {
         let ticket = Ticket::clone(ticket);
         match ended {
@@ -153,6 +156,7 @@ async fn write(worker: &Worker, results: &[(&Ticket, &Ended)]) -> sqlx::Result<H
             Ended::Failed(failure) => failed.push((ticket, failure.clone())),
             Ended::Released(wait) => released.push((ticket, *wait)),
             Ended::Unpinned => unpinned.push(ticket),
+            Ended::Kept(progress) => kept.push((ticket, *progress)),
         }
     }
     let (db, node) = (&worker.db, worker.node);
@@ -168,6 +172,9 @@ async fn write(worker: &Worker, results: &[(&Ticket, &Ended)]) -> sqlx::Result<H
     }
     if !unpinned.is_empty() {
         counted.extend(placements::finish_unpins(db, node, &unpinned).await?);
+    }
+    if !kept.is_empty() {
+        counted.extend(placements::keep_needed(db, node, &kept).await?);
     }
     Ok(counted)
 }

@@ -1,17 +1,14 @@
 //! Letting go of a content that no pin of any org holds any more, or that enough other nodes hold.
 
 use super::{
-    KUBO_AWAY, Running, full,
+    KUBO_AWAY, Running, full, pin,
     results::{Ended, Outcome},
 };
 use crate::{
     db::placements::{self, Job, MayUnpin},
     kubo::KuboError,
 };
-use std::{sync::atomic::Ordering, time::Duration};
-
-/// How long to leave a content alone that too few others hold.
-const NEEDED: Duration = Duration::from_secs(2);
+use std::sync::atomic::Ordering;
 
 /// Unpins a content, unless it is wanted again. What Kubo refuses is tried again when its lease has run out; until then
 /// the lease is renewed, however long Kubo takes, so that no second slot is given to it.
@@ -32,11 +29,16 @@ async fn attempt(running: &Running, job: &Job) -> anyhow::Result<Outcome> {
     match placements::may_unpin(&worker.db, worker.node, &job.ticket).await? {
         MayUnpin::Yes => {}
         MayUnpin::Superseded => return Ok(Outcome::Superseded),
-        // There is nothing to let go where nothing is held. Else others that held it are gone: the leader looks into it.
-        MayUnpin::Needed if worker.kubo.is_pinned(&job.ticket.content).await? => {
-            return Ok(running.results.tell(job.ticket.clone(), Ended::Released(NEEDED)).await);
+        MayUnpin::Needed => {
+            // Kubo may be about to let it go for somebody who is not there any more.
+            pin::wait_for_unpin(worker, job).await?;
+            if worker.kubo.is_pinned(&job.ticket.content).await? {
+                // Others that held it are gone, or never had it.
+                let size = pin::size(worker, job).await;
+                return Ok(running.results.tell(job.ticket.clone(), Ended::Kept(size)).await);
+            }
+            // There is nothing to let go where nothing is held.
         }
-        MayUnpin::Needed => {}
     }
     let ended = match worker.kubo.unpin(&job.ticket.content).await {
         Ok(()) => Ended::Unpinned,

@@ -40,6 +40,29 @@ async fn a_content_stays_until_the_last_org_lets_it_go() {
 }
 
 #[tokio::test]
+async fn what_is_to_be_let_go_and_is_needed_after_all_stays_pinned() {
+    let (database, kubo) = (Database::new().await, FakeKubo::new().await);
+    let admin = database.pool("postgres");
+    let pinner = Setup::new(&database, &kubo.url).start().await;
+    let org = pinner.org("a").await;
+    let cid = cids::fresh();
+    org.pin(&cid).await;
+    truth::wait_for_rest(&admin, SOON).await;
+    // As after a decision that the end of the other copies overtook.
+    let released = "update placements set status = 'unpinning', generation = generation + 1, next_attempt = now()";
+    sqlx::query(released).execute(&admin).await.unwrap();
+    let pinned = "select count(*) from placements where status = 'pinned'";
+    until("it is pinned again", SOON, async || {
+        let pinned: i64 = sqlx::query_scalar(pinned).fetch_one(&admin).await.unwrap();
+        (pinned == 1).then_some(())
+    })
+    .await;
+    truth::wait_for_rest(&admin, SOON).await;
+    assert_eq!((kubo.calls("pin/add", &cid), kubo.calls("pin/rm", &cid)), (1, 0));
+    kubo.check();
+}
+
+#[tokio::test]
 async fn replacing_a_pin_by_one_of_the_same_content_touches_kubo_not_at_all() {
     let (database, kubo) = (Database::new().await, FakeKubo::new().await);
     let admin = database.pool("postgres");

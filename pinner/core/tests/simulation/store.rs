@@ -179,7 +179,7 @@ impl Store {
             content.placements.insert(*node, Placement::new(self.jobs, Status::Queued, false, now));
         }
         content.astray |= match before {
-            0 => version != current || chosen != homes,
+            0 => version != current || chosen.is_empty() || chosen != homes,
             _ => !chosen.is_empty() || is_roused || was_short,
         };
     }
@@ -283,9 +283,13 @@ impl Store {
         if content.need().is_none_or(|need| held >= need.least) { MayUnpin::Yes } else { MayUnpin::Needed }
     }
 
-    /// An unpin that must not be: the leader is to look again.
-    pub(crate) fn note_needed(&mut self, key: Key) {
-        if let Some(content) = self.contents.get_mut(&key) {
+    /// An unpin that must not be, of what is held: it is pinned after all, and the leader is to look again.
+    pub(crate) fn keep_needed(&mut self, node: usize, job: Job) {
+        let Some(row) = self.job(node, job, Status::Unpinning) else { return };
+        row.generation += 1;
+        (row.status, row.lease_until, row.attempts) = (Status::Pinned, None, 0);
+        (row.moved, row.unpin_begun) = (false, false);
+        if let Some(content) = self.contents.get_mut(&job.key) {
             content.astray = true;
         }
     }

@@ -3,7 +3,7 @@
 use crate::{
     Bug,
     node::{Lead, Message, Node, Phase, Removal, Rng, Task},
-    store::{Key, MayUnpin, Refused, Row, Scheduling, Store, id, index},
+    store::{Key, MayUnpin, Refused, Row, Scheduling, Store, index},
 };
 use pinner_core::{
     arrange::{Need, Status},
@@ -103,6 +103,14 @@ impl World {
             }
             node.paused_until = 0;
         }
+        // A drain that leaves too few nodes waits for more, and says so. Here somebody takes it back.
+        let mut short = usize::from(COPIES);
+        for (node, row) in self.nodes.iter().zip(&self.store.nodes) {
+            short -= usize::from(!node.is_lost && row.scheduling == Scheduling::Active).min(short);
+        }
+        let rows = self.nodes.iter().zip(&mut self.store.nodes).filter(|(node, _)| !node.is_lost);
+        let drained = rows.map(|(_, row)| row).filter(|row| row.scheduling == Scheduling::Drained);
+        drained.take(short).for_each(|row| row.scheduling = Scheduling::Active);
     }
 
     pub(crate) fn step(&mut self) {
@@ -240,7 +248,14 @@ impl World {
                 }
                 MayUnpin::Superseded => None,
                 MayUnpin::Needed => {
-                    self.store.note_needed(job.key);
+                    let kubo = &self.nodes[node].kubo;
+                    if kubo.removals.iter().any(|removal| removal.key == job.key) {
+                        return Some(Phase::Begun);
+                    }
+                    if !kubo.held.contains(&job.key) {
+                        return Some(Phase::Tell(now));
+                    }
+                    self.store.keep_needed(node, job);
                     None
                 }
             },
@@ -385,6 +400,11 @@ impl World {
             let (&pin, &key) = self.pins.iter().nth(at).expect("there are so many");
             self.pins.remove(&pin);
             self.store.delete(pin, key);
+            // What nobody holds may go from everywhere, also from where it is pinned anew before it has gone.
+            if !self.pins.values().any(|held| *held == key) {
+                let removals = self.nodes.iter_mut().flat_map(|node| &mut node.kubo.removals);
+                removals.filter(|removal| removal.key == key).for_each(|removal| removal.least = 0);
+            }
             return;
         }
         let Some(map) = self.nodes[node].map.clone() else { return };
@@ -504,10 +524,14 @@ impl World {
             }
         }
         for (at, node) in self.nodes.iter().enumerate() {
-            let should =
-                |key: &Key| self.store.contents.get(key).is_some_and(|content| content.is_at(at, Status::Pinned));
+            // What was given up may have been fetched all the same, unseen; it goes with its pins.
+            let should = |key: &Key| {
+                let content = self.store.contents.get(key);
+                content.is_some_and(|content| content.is_at(at, Status::Pinned) || content.is_at(at, Status::Failed))
+            };
             if !node.kubo.held.iter().all(should) {
-                return Err(format!("node {at} ({:?}) holds more than it should", id(at)));
+                let more: Vec<_> = node.kubo.held.iter().filter(|key| !should(key)).collect();
+                return Err(format!("node {at} holds {more:?}, which it should not; it is at {:?}", node.tasks));
             }
             let is_drained = self.store.nodes[at].scheduling == Scheduling::Drained;
             if is_drained && self.store.contents.values().any(|content| content.placements.contains_key(&at)) {

@@ -65,6 +65,7 @@ pub(super) const DEFINERS: &[Known] = &[
     ("fence for anchorage_worker", LEAD),
     ("finish_pins for anchorage_worker", WORK),
     ("finish_unpins for anchorage_worker", WORK),
+    ("keep_needed for anchorage_worker", WORK),
     ("fold_counts for anchorage_worker", "adds up what is counted; shows nothing of it"),
     ("forget_unpins for anchorage_worker", LEAD),
     ("hand_back for anchorage_worker", WORK),
