@@ -199,13 +199,17 @@ impl Nats {
         sent.map(drop).map_err(NatsError::server)
     }
 
-    /// Notes whether a write to a stream was answered. One that has taken nothing for a while, though its server tells of it,
-    /// is deleted, to be made anew by whoever needs it; see [`unwritable`].
+    /// Notes whether a write to a stream was answered. One that has taken nothing for a while is given up.
     pub async fn note_write(&self, stream: &str, is_answered: bool) {
-        if !self.unwritable.note(stream, is_answered, Instant::now()) || !self.is_connected() {
-            return;
+        if self.unwritable.note(stream, is_answered, Instant::now()) {
+            self.give_up(stream).await;
         }
-        if self.context.get_stream(stream).await.is_err() {
+    }
+
+    /// Deletes a stream that takes nothing any more, though its server tells of it, to be made anew by whoever needs it; see
+    /// [`unwritable`].
+    pub async fn give_up(&self, stream: &str) {
+        if !self.is_connected() || self.context.get_stream(stream).await.is_err() {
             return;
         }
         match self.context.delete_stream(stream).await {

@@ -9,7 +9,10 @@ use crate::{
 };
 use async_nats::jetstream::kv::{self, CreateErrorKind};
 use pinner_core::id::NodeId;
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use uuid::Uuid;
 
@@ -21,6 +24,8 @@ const RENEW: Duration = Duration::from_millis(2_500);
 const MARGIN: Duration = Duration::from_secs(2);
 /// Giving a lease back must not hold up the end of a pinner.
 const RESIGN_MAX: Duration = Duration::from_secs(1);
+/// A lease that for so long was neither renewed nor has ended is in a bucket that takes nothing and forgets nothing.
+const STUCK: Duration = Duration::from_secs(20);
 const BUCKET: &str = "anchorage_leader";
 
 /// Gives out leases.
@@ -28,6 +33,7 @@ pub(super) struct Lessor {
     nats: Nats,
     fleet: Uuid,
     node: NodeId,
+    seen: Mutex<Seen>,
 }
 
 /// A lease that was won.
@@ -43,7 +49,7 @@ pub(super) struct Lease {
 impl Lessor {
     /// For a node of a fleet.
     pub(super) fn new(nats: Nats, fleet: Uuid, node: NodeId) -> Self {
-        Self { nats, fleet, node }
+        Self { nats, fleet, node, seen: Mutex::default() }
     }
 
     /// The lease of an office, unless somebody else has it. What this node held before it was started again is its own.
@@ -64,6 +70,12 @@ impl Lessor {
             Err(error) => return Err(NatsError::server(error)),
         }
         let entry = store.entry(&key).await.map_err(NatsError::server)?;
+        let is_stuck = entry.as_ref().is_some_and(|entry| {
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).is_stuck(entry.revision, asked)
+        });
+        if is_stuck {
+            self.nats.give_up(&store.stream_name).await;
+        }
         let Some(own) = entry.filter(|entry| entry.value.as_ref() == value) else { return Ok(None) };
         match store.update(&key, value.into(), own.revision).await {
             Ok(revision) => Ok(lease(store, key, revision)),
@@ -73,6 +85,20 @@ impl Lessor {
                 Ok(None)
             }
         }
+    }
+}
+
+/// The revision that the lease was last seen to have, and since when.
+#[derive(Debug, Default)]
+struct Seen(Option<(u64, Instant)>);
+
+impl Seen {
+    /// Notes the revision that it has now. Gives whether it has had it for too long; the next one is looked at anew.
+    fn is_stuck(&mut self, revision: u64, now: Instant) -> bool {
+        let since = self.0.filter(|(last, _)| *last == revision).map_or(now, |(_, since)| since);
+        let is_stuck = now.duration_since(since) >= STUCK;
+        self.0 = (!is_stuck).then_some((revision, since));
+        is_stuck
     }
 }
 
@@ -117,5 +143,19 @@ impl Lease {
         };
         let given = self.store.delete_expect_revision(&self.key, Some(ours.revision)).await;
         given.map_err(NatsError::server)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_that_is_neither_renewed_nor_ends_is_stuck() {
+        let (mut seen, start) = (Seen::default(), Instant::now());
+        let mut look = |revision, after| seen.is_stuck(revision, start + Duration::from_secs(after));
+        assert!(!look(1, 0) && !look(1, 19) && !look(2, 21) && !look(2, 40), "renewed in between");
+        assert!(look(2, 41));
+        assert!(!look(2, 42) && look(2, 62), "from the start");
     }
 }
