@@ -24,7 +24,9 @@ test: ## Everything that CI checks, the end-to-end tests on kind included
 test-fast: ## Unit and scenario tests only
 	@e2e/run test-fast
 
-campaign: ## Random tests at full size: CUTS requests cut off, HISTORIES with crashes, TORTURE of pools; SEED repeats one
+campaign: ## Random tests at full size: SEEDS, a full model, CUTS requests, HISTORIES, TORTURE of pools; SEED repeats one
+	SEEDS=$(or $(SEEDS),100000) STATES=full \
+		cargo test --release --locked -p pinner-core --test simulation --test model -- --nocapture
 	CUTS=$(or $(CUTS),100000) HISTORIES=$(or $(HISTORIES),100) TORTURE=$(or $(TORTURE),1000000) \
 		cargo test --locked -p anchorage --test it -- --nocapture --test-threads 1 hangups:: histories:: torture::
 

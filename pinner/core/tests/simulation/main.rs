@@ -67,7 +67,7 @@ fn number(name: &str) -> Option<u64> {
 fn whatever_goes_wrong_nothing_is_lost_and_all_comes_to_rest() {
     let seeds: Vec<_> = match number("SEED") {
         Some(seed) => vec![seed],
-        None => FAILED.into_iter().chain(0..number("SEEDS").unwrap_or(100)).collect(),
+        None => FAILED.into_iter().chain(0..number("SEEDS").unwrap_or(2_000)).collect(),
     };
     let (mut wins, mut fenced, mut stale) = (0, 0, 0);
     for seed in &seeds {
