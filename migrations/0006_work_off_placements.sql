@@ -400,6 +400,7 @@ declare
     held record;
 begin
     perform 1 from public.contents where key = any (keys) order by key for no key update;
+    perform public.charge(keys, byte_counts);
     held := public.lock_jobs(node, keys, jobs, generations);
     return query
         update public.placements p
