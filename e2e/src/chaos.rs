@@ -93,7 +93,7 @@ const SETTLES: Duration = Duration::from_secs(3);
 /// Between two samples.
 const SAMPLES: Duration = Duration::from_millis(250);
 /// Fewer acknowledged operations a second prove nothing.
-const LEAST_LOAD: f64 = 2.0;
+const LEAST_LOAD: f64 = 3.0;
 
 /// Runs and prints what came of it.
 ///

@@ -46,8 +46,8 @@ pub async fn run(sources: Sources, stop: CancellationToken) {
     }
 }
 
-/// Counts once; placements only if their last count is not `good_until` later than now. Gives whether everything could be
-/// counted.
+/// Counts once; placements only from `good_until` on, and notes there until when their new count is good. Gives whether
+/// everything could be counted.
 pub async fn refresh(db: &Database, metrics: &Metrics, good_until: &mut Instant) -> bool {
     let live = kept("live nodes", live_nodes(db).await);
     if let Some(live) = live {
