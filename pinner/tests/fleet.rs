@@ -185,12 +185,15 @@ async fn what_a_lost_node_held_is_copied_from_the_others_and_a_wiped_disk_is_fil
     fleet.pin(80).await;
     fleet.wait_settled(4).await;
 
-    // A disk that comes back empty under the same name: found by comparing, filled from the others.
+    // A disk that comes back empty under the same name: found by comparing, filled from the others. A comparison may run
+    // while it is being emptied, and find a part of it.
+    let before = fleet.held("node-2").await;
     fleet.forget_pins(2).await;
-    until("what was lost is pinned again", async || {
+    until("what was lost is found", async || {
         (fleet.metric(2, "anchorage_reconciled_total{result=\"missing\"}").await > 0.0).then_some(())
     })
     .await;
+    until("and pinned again", async || (fleet.held("node-2").await == before).then_some(())).await;
     fleet.wait_settled(4).await;
     fleet.check_kubos().await;
 

@@ -66,6 +66,7 @@ pub(crate) async fn check(admin: &PgPool) {
 pub(crate) async fn wait_for_rest(admin: &PgPool, within: Duration) {
     let open = "select (select count(*) from placements where status <> 'pinned')
         + (select count(*) from contents where astray or refs = 0)
+        + (select count(*) from changed_partitions)
         + (select count(*) from pins where status <> 'pinned')";
     until("every placement is there and pinned, and so is every pin", within, async || {
         let open: i64 = sqlx::query_scalar(open).fetch_one(admin).await.expect("a well-formed query");
