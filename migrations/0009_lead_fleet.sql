@@ -125,7 +125,8 @@ end
 $$;
 
 -- Contents with what has to be known to arrange them, locked; those that no pin holds are left out. Refuses (AN002) to go
--- by another map than the fleet's.
+-- by another map than the fleet's. Until the caller's transaction ends no map is committed and no node's scheduling
+-- changes. Contents are locked first, since whoever accepts a pin has locked them when it asks for the fleet's lock.
 create function look_at(held_epoch bigint, held_version bigint, keys bytea[])
 returns table (
     content bytea, partition integer, copies_min integer, copies_max integer, node_ids uuid[], statuses text[], may_retry boolean[]
@@ -135,10 +136,11 @@ as $$
 #variable_conflict use_column
 begin
     perform public.fence('scheduler', held_epoch);
+    perform 1 from public.contents where key = any (keys) order by key for no key update;
+    perform pg_advisory_xact_lock_shared(public.fleet_lock());
     if (select f.map_version from public.fleet f) <> held_version then
         raise exception 'the placement map is another one by now' using errcode = 'AN002';
     end if;
-    perform 1 from public.contents where key = any (keys) order by key for no key update;
     return query
         select c.key, c.partition, need.copies_min, need.copies_max, placed.node_ids, placed.statuses, placed.may_retry
         from unnest(keys) as k (key)

@@ -2,11 +2,12 @@
 
 use super::WorkerTx;
 use pinner_core::{
+    arrange,
     id::NodeId,
     members::{Member, Scheduling},
 };
 use sqlx::{FromRow, PgConnection};
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -167,6 +168,19 @@ pub async fn leave(tx: &mut WorkerTx, node: NodeId) -> sqlx::Result<()> {
 /// Every node, by name.
 pub async fn fleet(tx: &mut WorkerTx) -> sqlx::Result<Vec<NodeRow>> {
     sqlx::query_as(sqlx::AssertSqlSafe(format!("select {COLUMNS} from nodes order by name"))).fetch_all(&mut **tx).await
+}
+
+/// What matters of each node to who arranges contents.
+pub async fn standings(tx: &mut WorkerTx) -> sqlx::Result<HashMap<NodeId, arrange::Node>> {
+    let rows: Vec<(Uuid, bool, bool, bool)> = sqlx::query_as(
+        "select id, seen > now() - presence_ttl(), scheduling = 'Active',
+            scheduling = 'Drained' and seen <= now() - presence_ttl()
+         from nodes",
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    let standing = |(id, is_live, takes, is_given_up)| (NodeId::from_uuid(id), arrange::Node { is_live, takes, is_given_up });
+    Ok(rows.into_iter().map(standing).collect())
 }
 
 /// Asks for a scheduling. Asking for what is already asked for by the same request changes nothing.

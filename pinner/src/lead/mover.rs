@@ -7,14 +7,13 @@
 use super::Leader;
 use crate::db::{
     lead::{self, LeadError, Office},
-    nodes::NodeRow,
+    nodes,
 };
 use pinner_core::{
-    arrange::{Arrangement, Node, arrange},
+    arrange::{Arrangement, arrange},
     content::ContentKey,
     id::NodeId,
     map::PlacementMap,
-    members::Scheduling,
 };
 use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
@@ -44,13 +43,12 @@ impl Mover {
         leader: &Leader,
         office: Office,
         map: &PlacementMap,
-        nodes: &[NodeRow],
     ) -> Result<bool, LeadError> {
         self.take_on(leader).await?;
         let contents: Vec<_> = self.under_way.keys().cloned().collect();
         let mut is_moving = false;
         for batch in contents.chunks(BATCH) {
-            is_moving |= self.arrange(leader, office, map, nodes, batch).await?;
+            is_moving |= self.arrange(leader, office, map, batch).await?;
         }
         leader.metrics.moving.set(i64::try_from(self.under_way.len()).unwrap_or(i64::MAX));
         Ok(is_moving)
@@ -77,12 +75,13 @@ impl Mover {
         leader: &Leader,
         office: Office,
         map: &PlacementMap,
-        nodes: &[NodeRow],
         batch: &[ContentKey],
     ) -> Result<bool, LeadError> {
         let mut tx = lead::begin(&leader.db, office).await?;
         let placed = lead::look_at(&mut tx, office, map.version(), batch).await?;
-        let node = |id: NodeId| nodes.iter().find(|node| node.id == id.uuid()).map(state).unwrap_or_default();
+        // As they are until we commit: a node that was drained or cordoned since the map was read is given nothing.
+        let nodes = nodes::standings(&mut tx).await?;
+        let node = |id: NodeId| nodes.get(&id).copied().unwrap_or_default();
         let decided: Vec<(ContentKey, Arrangement)> = placed
             .into_iter()
             .map(|placed| {
@@ -107,14 +106,5 @@ impl Mover {
         }
         leader.metrics.steps.inc_by(steps as u64);
         Ok(steps > 0)
-    }
-}
-
-fn state(node: &NodeRow) -> Node {
-    let asked = node.asked();
-    Node {
-        is_live: node.live,
-        takes: asked == Scheduling::Active,
-        is_given_up: asked == Scheduling::Drained && !node.live,
     }
 }

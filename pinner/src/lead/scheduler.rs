@@ -156,7 +156,7 @@ impl Scheduler<'_> {
         }
         self.plan(&nodes).await?;
         let noted = self.note_changed().await?;
-        let moved = self.mover.step(self.leader, self.office, &self.map, &nodes).await?;
+        let moved = self.mover.step(self.leader, self.office, &self.map).await?;
         Ok(noted || moved)
     }
 
@@ -169,11 +169,16 @@ impl Scheduler<'_> {
         self.last_look = now;
     }
 
-    async fn plan(&mut self, nodes: &[NodeRow]) -> Result<(), LeadError> {
-        let settings = &self.leader.settings;
+    /// The nodes that are in the map, or ought to be.
+    fn candidates(&self, nodes: &[NodeRow]) -> Vec<Candidate> {
         let listened = self.listening_since.elapsed();
         let members: Vec<_> = nodes.iter().map(|node| node.member(listened)).collect();
-        let candidates = members::candidates(&members, &self.map, settings.policy());
+        members::candidates(&members, &self.map, self.leader.settings.policy())
+    }
+
+    async fn plan(&mut self, nodes: &[NodeRow]) -> Result<(), LeadError> {
+        let settings = &self.leader.settings;
+        let candidates = self.candidates(nodes);
         let digest = digest(&candidates, settings.copies);
         if self.right_for == Some(digest) {
             return Ok(());
@@ -190,6 +195,11 @@ impl Scheduler<'_> {
         if let Some(next) = next {
             let changed = next.differing(&self.map);
             statements::commit_map(&mut tx, self.office, &next, &digest, &changed).await?;
+            // From here to the commit nobody is cordoned or drained; while the map was planned somebody may have been.
+            let candidates = self.candidates(&nodes::fleet(&mut tx).await?);
+            if self::digest(&candidates, settings.copies) != digest {
+                return Err(LeadError::Stale);
+            }
             tx.commit().await?;
             tracing::info!(
                 version = next.version(),

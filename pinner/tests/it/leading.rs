@@ -9,6 +9,7 @@ use crate::stage::{
     wait::{SOON, until},
 };
 use nix::sys::signal::Signal;
+use serde_json::json;
 use sqlx::PgPool;
 use std::time::Duration;
 
@@ -85,6 +86,33 @@ async fn an_office_passes_on_and_its_old_holder_can_write_nothing() {
     new.signal(Signal::SIGTERM);
     let third = wait_for_scheduler(&admin, second.epoch, Duration::from_secs(6)).await;
     assert_eq!(third.holder, first.holder);
+}
+
+#[tokio::test]
+async fn no_node_is_drained_between_the_look_at_a_content_and_the_step_that_it_leads_to() {
+    let database = Database::new().await;
+    let (pinners, _kubos) = two(&database).await;
+    let admin = database.pool("postgres");
+    let office = wait_for_scheduler(&admin, 0, SOON).await;
+    let worker = database.pool("anchorage_worker");
+    let looking = until("the map is known", SOON, async || {
+        let mut looking = worker.begin().await.unwrap();
+        let look = "select look_at($1, (select map_version from fleet), '{}')";
+        sqlx::query(look).bind(office.epoch).execute(&mut *looking).await.ok().map(|_| looking)
+    })
+    .await;
+    let client = pinners[0].admin();
+    let drain = tokio::spawn(async move { client.post("/admin/v1/nodes/node-1/drain", &json!({})).await.expect(200) });
+    until("the drain waits", SOON, async || {
+        let waits = "select exists (select from pg_locks join pg_database on oid = database
+            where datname = current_database() and locktype = 'advisory' and not granted)";
+        sqlx::query_scalar::<_, bool>(waits).fetch_one(&admin).await.unwrap().then_some(())
+    })
+    .await;
+    let active = "select count(*) from nodes where scheduling = 'Active'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(active).fetch_one(&admin).await.unwrap(), 2);
+    looking.commit().await.unwrap();
+    assert_eq!(drain.await.unwrap()["scheduling"], "Drained");
 }
 
 #[tokio::test]
