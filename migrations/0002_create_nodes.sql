@@ -15,6 +15,7 @@ create table nodes (
     peer_id text,
     addresses text[] not null default '{}',
     kubo_ready boolean not null default false,
+    kubo_disk_full boolean not null default false,
     capacity bigint not null default 1 check (capacity >= 0),
     -- How far its queue has come: the highest placements.turn that it has claimed, as its pinner said last.
     turn bigint not null default 0,

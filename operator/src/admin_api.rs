@@ -39,6 +39,8 @@ pub struct NodeReport {
     pub peer_id: Option<String>,
     /// Whether its pinner reaches its Kubo.
     pub kubo_ready: bool,
+    /// Whether the disk of its Kubo is full.
+    pub kubo_disk_full: bool,
     /// The drain under way.
     pub drain: Option<DrainReport>,
     /// Placements by status.

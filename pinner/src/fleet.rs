@@ -109,7 +109,7 @@ impl Fleet {
     /// take work once it is back.
     pub fn choose(&self, content: &ContentKey, copies: usize) -> Choice {
         let (nodes, map) = (self.nodes_at_hand(), self.map.get(&()).unwrap_or_else(|| self.view().map));
-        let able = |node: &NodeRow| node.scheduling == "Active" && node.live && node.kubo_ready;
+        let able = |node: &NodeRow| node.takes() && node.live && node.kubo_ready;
         let find = |id: NodeId| nodes.iter().find(|node| node.id == id.uuid());
         let partition = content.partition();
         let map_version = i64::try_from(map.version()).unwrap_or(i64::MAX);
@@ -183,6 +183,7 @@ mod tests {
             peer_id: None,
             addresses: vec![format!("/ip4/10.0.0.{n}/tcp/4001/p2p/{PEER}")],
             kubo_ready: true,
+            kubo_disk_full: false,
             capacity: 1,
             seen: OffsetDateTime::UNIX_EPOCH,
             live: true,

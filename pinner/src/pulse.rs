@@ -40,6 +40,8 @@ pub struct Pulse {
     pub fleet: Fleet,
     /// Told whether Kubo answers.
     pub kubo_ready: watch::Sender<bool>,
+    /// Whether Kubo's disk is full, as the worker finds it.
+    pub kubo_disk_full: watch::Receiver<bool>,
     /// How far the worker has come in the queue of turns.
     pub turn: Arc<AtomicI64>,
     /// How many bytes Kubo may store, roughly; 0 before it was asked.
@@ -49,11 +51,12 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// Beats until told to stop, and at once when there is `news` of the fleet; then takes the node out of placement.
+    /// Beats until told to stop, and at once when there is `news` of the fleet or of Kubo's disk; then takes the node out of placement.
     pub async fn run(self, mut news: [Watch; 3], stop: CancellationToken) {
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut peered = HashMap::new();
+        let mut disk_full = self.kubo_disk_full.clone();
         let mut count = 0_u64;
         loop {
             let [nodes, map, maintenance] = &mut news;
@@ -63,6 +66,7 @@ impl Pulse {
                 () = nodes.changed() => {}
                 () = map.changed() => {}
                 () = maintenance.changed() => {}
+                Ok(()) = disk_full.changed() => {}
             }
             if count.is_multiple_of(PEERING_BEATS) {
                 peered.clear();
@@ -116,6 +120,7 @@ impl Pulse {
             peer_id: identity.map(|identity| identity.peer_id.clone()),
             addresses: identity.map(|identity| identity.addresses.clone()).unwrap_or_default(),
             kubo_ready: identity.is_some(),
+            kubo_disk_full: *self.kubo_disk_full.borrow(),
             turn: self.turn.load(Ordering::Relaxed),
             capacity: i64::try_from(self.capacity.load(Ordering::Relaxed)).ok().filter(|bytes| *bytes > 0),
             map_version: i64::try_from(before.map.version()).unwrap_or(i64::MAX),

@@ -130,6 +130,7 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
     let limits = Arc::new(OrgLimits::new(tally(CacheName::OrgLimits)));
     let (tokens_changed, limits_changed) = (changes.watch(Changed::Tokens), changes.watch(Changed::Limits));
     let (kubo_ready, kubo_state) = watch::channel(false);
+    let (disk_full, disk_state) = watch::channel(false);
     let turn = Arc::new(AtomicI64::new(0));
     let db = service.db.clone();
 
@@ -140,6 +141,7 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
         fleet: fleet.clone(),
         waker: waker.clone(),
         kubo_ready: kubo_state.clone(),
+        kubo_disk_full: disk_full,
         turn: Arc::clone(&turn),
         settings: worker::Settings {
             slots: worker::Slots {
@@ -166,6 +168,7 @@ async fn run_parts(config: ServeConfig, service: Arc<Service>, stop: Cancellatio
         node,
         fleet: fleet.clone(),
         kubo_ready,
+        kubo_disk_full: disk_state,
         turn,
         capacity: AtomicU64::new(0),
         offices: offices.clone(),

@@ -91,6 +91,8 @@ pub struct Worker {
     pub waker: Waker,
     /// Whether Kubo answered when it was last asked.
     pub kubo_ready: watch::Receiver<bool>,
+    /// Told whether Kubo's disk is full.
+    pub kubo_disk_full: watch::Sender<bool>,
     /// The highest turn that was taken in the order of turns, for the pulse to tell.
     pub turn: Arc<AtomicI64>,
     /// Bounds.
@@ -124,6 +126,7 @@ pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
     let mut kubo_ready = worker.kubo_ready.clone();
     let (results, queue) = Results::new();
     let lanes = Arc::new(Lanes::new(worker.settings.slots));
+    let full = Full::new(worker.kubo_disk_full.clone());
     let (exclusive, reports) = (Exclusive::default(), Arc::<Reports>::default());
     let running = Arc::new(Running {
         worker,
@@ -132,7 +135,7 @@ pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
         reports,
         results,
         make_room: watch::Sender::new(false),
-        full: Full::default(),
+        full,
         // Who knows what was there before.
         has_garbage: AtomicBool::new(true),
         stop: stop.clone(),

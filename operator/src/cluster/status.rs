@@ -15,6 +15,7 @@ use crate::conditions::{self, Verdict, no, unknown, yes};
 use crate::crd::{AnchorageCluster, AnchorageClusterStatus, PinNode};
 use crate::kind::Kind;
 use crate::names;
+use crate::pin_node::status::{DISK_FULL, NO_ROOM};
 use crate::resources::migrate_job;
 use crate::workload::{JobState, StatefulSetState};
 
@@ -42,6 +43,8 @@ struct Nodes {
     outdated: usize,
     /// The first PinNode that is not ready, with its reason and message.
     first_not_ready: Option<(String, String, String)>,
+    /// The first PinNode whose Kubo has no room left.
+    first_full: Option<String>,
 }
 
 /// The status that `object` should have.
@@ -217,6 +220,7 @@ fn degraded(outcome: &Outcome, database: &Verdict, nats: &Verdict, nodes: &Nodes
             "PinNodeInTrouble",
             format!("{} of {wanted} PinNodes are ready. {name}: {message}", nodes.ready),
         ),
+        _ if let Some(name) = &nodes.first_full => yes(DEGRADED, DISK_FULL, format!("PinNode {name}: {NO_ROOM}")),
         _ => no(DEGRADED, "AsExpected", ""),
     }
 }
@@ -281,8 +285,11 @@ fn refused(refusal: &Refusal, type_: &'static str, field: &str, before: &[Condit
 fn nodes(pin_nodes: &BTreeMap<String, Arc<PinNode>>) -> Nodes {
     let mut nodes = Nodes { total: pin_nodes.len(), ..Nodes::default() };
     for (name, node) in pin_nodes {
-        let ready = node.status.as_ref().and_then(|status| status.conditions.iter().find(|c| c.type_ == "Ready"));
-        match ready {
+        let condition = |type_| node.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == type_);
+        if condition("Schedulable").is_some_and(|schedulable| schedulable.reason == DISK_FULL) {
+            nodes.first_full.get_or_insert_with(|| name.clone());
+        }
+        match condition("Ready") {
             Some(ready) if ready.status == "True" => {
                 nodes.ready += 1;
                 nodes.outdated += usize::from(ready.reason == "RollingOut");

@@ -17,6 +17,12 @@ use crate::workload::StatefulSetState;
 /// How often a heartbeat alone is worth a write.
 const HEARTBEAT: SignedDuration = SignedDuration::from_secs(60);
 
+/// Why nothing is placed on a node whose Kubo has no room left.
+pub const DISK_FULL: &str = "DiskFull";
+/// What to do about that.
+pub const NO_ROOM: &str = "the disk of its Kubo is full: nothing is placed on the node until there is room, and what was waits. \
+    Give it a larger volume, drain the node, or have pins deleted";
+
 /// What became of a PinNode in this reconciliation.
 pub struct Outcome<'a> {
     /// What is asked of it.
@@ -138,6 +144,9 @@ fn schedulable(outcome: &Outcome, report: Option<&NodeReport>) -> Verdict {
     }
     match report {
         Some(report) if report.scheduling == Scheduling::Active.as_str() && report.state != "maintenance" => {
+            if report.kubo_disk_full {
+                return no(SCHEDULABLE, DISK_FULL, NO_ROOM);
+            }
             yes(SCHEDULABLE, "Active", "")
         }
         Some(report) => {

@@ -179,6 +179,32 @@ async fn a_node_in_maintenance_keeps_what_it_has() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_room_on_its_disk_says_so_and_its_cluster_too() {
+    let scene = Scene::set("full").await;
+    let operator = scene.operator();
+    scene.apply_cluster(spec(2)).await;
+    // Before anybody asks: the next look may be half a minute away.
+    scene.pinner.register("demo-1");
+    scene.pinner.fill_disk("demo-1", true);
+    scene.bring_up(2).await;
+    let message = scene.node_condition("demo-1", "Schedulable", "False", "DiskFull").await;
+    assert!(message.contains("larger volume"), "{message}");
+    let message = scene.cluster_condition("Degraded", "True", "DiskFull").await;
+    assert!(message.starts_with("PinNode demo-1: the disk"), "{message}");
+    scene.node_condition("demo-1", "KuboReady", "True", "Answering").await;
+    scene.node_condition("demo-0", "Schedulable", "True", "Active").await;
+
+    scene.pinner.fill_disk("demo-1", false);
+    scene.annotate("demo-1", names::CORDON, json!("look again")).await;
+    scene.node_condition("demo-1", "Schedulable", "False", "RequestedByAnnotation").await;
+    scene.annotate("demo-1", names::CORDON, Value::Null).await;
+    scene.node_condition("demo-1", "Schedulable", "True", "Active").await;
+    scene.cluster_condition("Degraded", "False", "AsExpected").await;
+    operator.end().await;
+    scene.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cordoned_kubernetes_node_takes_no_placements_and_a_drained_one_gives_them_away() {
     let scene = Scene::set("nodes").await;
     let nodes: Api<Node> = Api::all(scene.client.clone());

@@ -77,6 +77,11 @@ impl FakePinner {
         self.state().nodes.get_mut(name).unwrap()["placements"] = json!({ "pinned": placements });
     }
 
+    /// Whether the disk of the Kubo of `name` is full.
+    pub(crate) fn fill_disk(&self, name: &str, yes: bool) {
+        self.state().nodes.get_mut(name).unwrap()["kuboDiskFull"] = json!(yes);
+    }
+
     /// From now on drains do not get done, because of `why`.
     pub(crate) fn block_drains(&self, why: &str) {
         self.state().blocked_by = vec![why.to_owned()];

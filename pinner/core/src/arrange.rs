@@ -6,8 +6,9 @@
 //! transaction that the content's placements are still those that were looked at.
 //!
 //! **What holds of every step**: nothing that holds the content is let go before `least` of the nodes it belongs on hold
-//! it and live, and before every one of them that can get it has it. Nothing is added to a node that takes nothing new, or
-//! that is not there.
+//! it and live, and before every one of them that can get it has it. As long as one that it belongs on lacks it, another
+//! that has it stands in, unless that one is to be emptied. Nothing is added to a node that takes nothing new, or that is not
+//! there.
 
 use crate::id::NodeId;
 
@@ -42,10 +43,10 @@ pub struct Copy {
 pub struct Node {
     /// It was seen lately: what it holds can be had from it.
     pub is_live: bool,
-    /// It takes what is new: nobody cordoned or drains it.
+    /// It takes what is new: nobody cordoned or drains it, and its disk has room.
     pub takes: bool,
-    /// It is to be emptied and does not live: what it was to let go can be forgotten.
-    pub is_given_up: bool,
+    /// It is to be emptied.
+    pub leaves: bool,
 }
 
 /// What a content's pins ask for.
@@ -127,15 +128,16 @@ pub fn arrange(homes: &[NodeId], need: Need, copies: &[Copy], node: impl Fn(Node
     // Others that held it are gone: better two too many than one too few.
     let is_in_danger = held_somewhere && live_holders < need.least;
     let can_go = is_kept && !is_under_way;
+    let stand_ins = stand_ins(homes, copies, &node);
     for copy in copies.iter().filter(|copy| !homes.contains(&copy.node)) {
         let state = node(copy.node);
         steps.extend(match copy.status {
-            Status::Pinned | Status::Pinning if can_go => Some(Step::Release(copy.node)),
-            Status::Queued | Status::Failed if can_go || (is_carried && !is_in_danger) => {
-                Some(Step::Release(copy.node))
-            }
+            Status::Failed if can_go => Some(Step::Release(copy.node)),
+            Status::Queued | Status::Failed if is_carried && !is_in_danger => Some(Step::Release(copy.node)),
+            _ if stand_ins.contains(&copy.node) => None,
+            Status::Queued | Status::Pinning | Status::Pinned if can_go => Some(Step::Release(copy.node)),
             Status::Unpinning if state.is_live && is_in_danger => Some(Step::Restore(copy.node)),
-            Status::Unpinning if state.is_given_up => Some(Step::Forget(copy.node)),
+            Status::Unpinning if state.leaves && !state.is_live => Some(Step::Forget(copy.node)),
             _ => None,
         });
     }
@@ -149,6 +151,20 @@ pub fn arrange(homes: &[NodeId], need: Need, copies: &[Copy], node: impl Fn(Node
         && homes.iter().all(|&home| of(home).is_some())
         && copies.iter().all(is_left);
     Arrangement { steps, is_settled }
+}
+
+/// Who has a content, or is about to, in the place of homes that lack it: one for each, those that hold it first.
+fn stand_ins(homes: &[NodeId], copies: &[Copy], node: impl Fn(NodeId) -> Node) -> Vec<NodeId> {
+    let with = |statuses: &'static [Status]| {
+        let stays = |id: &NodeId| node(*id).is_live && !node(*id).leaves;
+        copies.iter().filter(|copy| statuses.contains(&copy.status)).map(|copy| copy.node).filter(stays)
+    };
+    let at_home = with(&[Status::Pinned]).filter(|id| homes.contains(id)).count();
+    with(&[Status::Pinned])
+        .chain(with(&[Status::Queued, Status::Pinning]))
+        .filter(|id| !homes.contains(id))
+        .take(homes.len() - at_home)
+        .collect()
 }
 
 #[cfg(test)]

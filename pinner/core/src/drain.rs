@@ -39,7 +39,7 @@ pub fn blocked_by(remaining: u64, around: Surroundings) -> Vec<String> {
              add nodes, uncordon some, or cancel the drain"
         ));
     } else if takers == 0 {
-        why.push("no other node takes anything new: uncordon one, or add one".to_owned());
+        why.push("no other node takes anything new: uncordon one, make room on its disk, or add one".to_owned());
     }
     if !answers {
         why.push(

@@ -17,6 +17,8 @@ pub(super) struct Node {
     reason: Option<String>,
     #[serde(rename = "kuboReady")]
     kubo_ready: bool,
+    #[serde(default, rename = "kuboDiskFull")]
+    kubo_disk_full: bool,
     #[serde(default)]
     pub(super) drain: Option<Drain>,
     placements: Placements,
@@ -74,7 +76,12 @@ pub(super) fn nodes(nodes: &[Node]) -> String {
             node.name.clone(),
             or_dash(node.zone.as_deref()),
             node.state.clone(),
-            if node.kubo_ready { "ready" } else { "down" }.to_owned(),
+            match (node.kubo_ready, node.kubo_disk_full) {
+                (false, _) => "down",
+                (true, true) => "disk full",
+                (true, false) => "ready",
+            }
+            .to_owned(),
             held.pinned.to_string(),
             held.pinning.to_string(),
             held.queued.to_string(),

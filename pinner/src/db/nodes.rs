@@ -36,6 +36,8 @@ pub struct NodeRow {
     pub addresses: Vec<String>,
     /// Whether Kubo answered when the pinner last looked.
     pub kubo_ready: bool,
+    /// Whether the disk of its Kubo is full: it takes nothing new until there is room.
+    pub kubo_disk_full: bool,
     /// Its share of the data, in bytes or any common unit.
     pub capacity: i64,
     /// When the pinner last said anything.
@@ -59,6 +61,8 @@ pub struct Heartbeat {
     pub addresses: Vec<String>,
     /// Whether Kubo answers.
     pub kubo_ready: bool,
+    /// Whether Kubo's disk is full.
+    pub kubo_disk_full: bool,
     /// The highest turn that it has claimed in the order of turns since it started.
     pub turn: i64,
     /// How much its Kubo may store; none keeps the last.
@@ -74,6 +78,11 @@ impl NodeRow {
     pub fn asked(&self) -> Scheduling {
         // The table's check knows the same words.
         self.scheduling.parse().unwrap_or(Scheduling::Cordoned)
+    }
+
+    /// Whether it can be given what is new.
+    pub fn takes(&self) -> bool {
+        self.asked() == Scheduling::Active && !self.kubo_disk_full
     }
 
     /// The node as the planner sees it, by somebody who has listened for `listened`.
@@ -113,7 +122,7 @@ impl PlacementCounts {
 }
 
 const COLUMNS: &str = "id, name, zone, scheduling, request_token, reason, scheduling_since, drain_total, peer_id, \
-    addresses, kubo_ready, capacity, seen, seen > now() - presence_ttl() as live,
+    addresses, kubo_ready, kubo_disk_full, capacity, seen, seen > now() - presence_ttl() as live,
     extract(epoch from greatest(now() - seen, '0'))::double precision as silent_seconds, map_version, roles";
 
 /// Gives the node of that name its id, and takes note of its zone. `id` is used when the name is new.
@@ -138,7 +147,7 @@ pub async fn heartbeat(tx: &mut WorkerTx, node: NodeId, beat: &Heartbeat) -> sql
          set seen = now(), kubo_ready = $2, peer_id = coalesce($3, peer_id),
              addresses = case when cardinality($4::text[]) > 0 then $4 else addresses end,
              turn = greatest(turn, $5), map_version = $6, roles = $7,
-             capacity = coalesce($8, capacity)
+             capacity = coalesce($8, capacity), kubo_disk_full = $9
          where id = $1",
     )
     .bind(node.uuid())
@@ -149,6 +158,7 @@ pub async fn heartbeat(tx: &mut WorkerTx, node: NodeId, beat: &Heartbeat) -> sql
     .bind(beat.map_version)
     .bind(&beat.roles)
     .bind(beat.capacity)
+    .bind(beat.kubo_disk_full)
     .execute(&mut **tx)
     .await
     .map(|_| ())
@@ -173,13 +183,12 @@ pub async fn fleet(tx: &mut WorkerTx) -> sqlx::Result<Vec<NodeRow>> {
 /// What matters of each node to who arranges contents.
 pub async fn standings(tx: &mut WorkerTx) -> sqlx::Result<HashMap<NodeId, arrange::Node>> {
     let rows: Vec<(Uuid, bool, bool, bool)> = sqlx::query_as(
-        "select id, seen > now() - presence_ttl(), scheduling = 'Active',
-            scheduling = 'Drained' and seen <= now() - presence_ttl()
+        "select id, seen > now() - presence_ttl(), scheduling = 'Active' and not kubo_disk_full, scheduling = 'Drained'
          from nodes",
     )
     .fetch_all(&mut **tx)
     .await?;
-    let standing = |(id, is_live, takes, is_given_up)| (NodeId::from_uuid(id), arrange::Node { is_live, takes, is_given_up });
+    let standing = |(id, is_live, takes, leaves)| (NodeId::from_uuid(id), arrange::Node { is_live, takes, leaves });
     Ok(rows.into_iter().map(standing).collect())
 }
 

@@ -29,13 +29,12 @@ pub(super) struct Full {
     is_full: watch::Sender<bool>,
 }
 
-impl Default for Full {
-    fn default() -> Self {
-        Self { refused: watch::Sender::new(None), is_full: watch::Sender::new(false) }
-    }
-}
-
 impl Full {
+    /// One that tells `is_full`.
+    pub(super) fn new(is_full: watch::Sender<bool>) -> Self {
+        Self { refused: watch::Sender::new(None), is_full }
+    }
+
     /// Of what slots have room for, what the disk has room for.
     pub(super) fn limit(&self, room: Room) -> Room {
         if *self.is_full.borrow() { Room { unpins: room.unpins, ..Room::default() } } else { room }

@@ -166,3 +166,54 @@ async fn a_pin_that_no_node_takes_waits_and_leaves_nothing_behind_when_it_is_del
     until("it has its turn", SOON, async || (org.status(&pins[1]).await == "pinned").then_some(())).await;
     truth::wait_for_rest(&admin, SOON).await;
 }
+
+#[tokio::test]
+async fn what_is_new_goes_past_a_node_without_room_and_comes_home_when_there_is_some() {
+    let database = Database::new().await;
+    let kubos = [FakeKubo::new().await, FakeKubo::new().await, FakeKubo::new().await];
+    let admin = database.pool("postgres");
+    let setup =
+        Setup::new(&database, &kubos[0].url).with("ANCHORAGE_REPLICATION_MIN", 2).with("ANCHORAGE_REPLICATION_MAX", 2);
+    let pinners = [
+        setup.start().await,
+        setup.sibling("node-1", &kubos[1].url).start().await,
+        setup.sibling("node-2", &kubos[2].url).start().await,
+    ];
+    for pinner in &pinners {
+        wait_for_nodes(pinner, 3).await;
+    }
+    let org = pinners[0].org("acme").await;
+    kubos[2].look(|record| record.disk_is_full = true);
+    until("all know that its disk is full", SOON, async || {
+        // Until something is placed there, nobody can tell.
+        org.pin(&cids::fresh()).await;
+        for pinner in &pinners {
+            let nodes = pinner.admin().get("/admin/v1/nodes").await.expect(200);
+            let full =
+                |node: &&Value| node["kuboDiskFull"] == true && node["kuboReady"] == true && node["live"] == true;
+            let full: Vec<_> = nodes["nodes"].as_array()?.iter().filter(full).map(|node| &node["name"]).collect();
+            if full != ["node-2"] {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+    let at_home = |contents: &[String]| kubos[2].look(|record| contents.iter().any(|cid| record.pinned.contains(cid)));
+    let mut late = Vec::new();
+    for n in 0..20 {
+        late.push(cids::fresh());
+        let pin = org.at(&pinners[n % 3].url).pin(&late[n]).await;
+        until("it is pinned elsewhere", SOON, async || (org.status(&pin).await == "pinned").then_some(())).await;
+    }
+    assert!(!at_home(&late), "it has no room");
+    for cid in &late {
+        let held = [0, 1].map(|n| kubos[n].look(|record| record.pinned.contains(cid)));
+        assert_eq!(held, [true, true], "{cid} has all its copies");
+    }
+
+    kubos[2].look(|record| record.disk_is_full = false);
+    truth::wait_for_rest(&admin, SOON).await;
+    assert!(at_home(&late), "what belongs there has come");
+    kubos.iter().for_each(FakeKubo::check);
+}

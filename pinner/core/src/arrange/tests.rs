@@ -5,7 +5,7 @@ use Status::{Failed, Pinned, Pinning, Queued, Unpinning};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-const UP: Node = Node { is_live: true, takes: true, is_given_up: false };
+const UP: Node = Node { is_live: true, takes: true, leaves: false };
 const TWO: Need = Need { least: 2, most: 2 };
 
 fn id(n: u8) -> NodeId {
@@ -51,13 +51,35 @@ fn what_holds_is_not_let_go_while_a_new_holder_is_away_or_has_failed_and_too_few
 }
 
 #[test]
-fn with_enough_copies_one_that_cannot_be_made_holds_up_nothing() {
+fn with_enough_copies_one_that_cannot_be_made_holds_up_no_drain_and_costs_no_other_copy() {
     let need = Need { least: 2, most: 3 };
-    let placed = copies(&[(1, Pinned), (2, Pinned), (3, Failed), (4, Pinned)]);
-    assert_eq!(arrange(&ids(&[1, 2, 3]), need, &placed, |_| UP).steps, [Step::Release(id(4))]);
-    let away = |node: NodeId| Node { is_live: node != id(3), ..UP };
-    let placed = copies(&[(1, Pinned), (2, Pinned), (4, Pinned)]);
-    assert_eq!(arrange(&ids(&[1, 2, 3]), need, &placed, away).steps, [Step::Release(id(4))]);
+    let away = Node { is_live: false, ..UP };
+    let full = Node { takes: false, ..UP };
+    let draining = Node { takes: false, leaves: true, ..UP };
+    let failed = copies(&[(1, Pinned), (2, Pinned), (3, Failed), (4, Pinned)]);
+    let lacking = copies(&[(1, Pinned), (2, Pinned), (4, Pinned)]);
+    for (placed, third) in [(&failed, UP), (&lacking, away), (&lacking, full)] {
+        let with = |fourth| {
+            let node = |node: NodeId| {
+                if node == id(3) {
+                    third
+                } else if node == id(4) {
+                    fourth
+                } else {
+                    UP
+                }
+            };
+            arrange(&ids(&[1, 2, 3]), need, placed, node).steps
+        };
+        assert_eq!(with(UP), []);
+        assert_eq!(with(full), [], "it keeps what it has");
+        assert_eq!(with(draining), [Step::Release(id(4))]);
+        assert_eq!(with(away), [Step::Release(id(4))]);
+    }
+    // One stands in for one, and rather who holds it than who is about to.
+    let placed = copies(&[(1, Pinned), (2, Pinned), (4, Queued), (5, Pinned), (6, Pinned)]);
+    let node = |node: NodeId| if node == id(3) { full } else { UP };
+    assert_eq!(arrange(&ids(&[1, 2, 3]), need, &placed, node).steps, [Step::Release(id(4)), Step::Release(id(6))]);
 }
 
 #[test]
@@ -110,7 +132,7 @@ fn a_copy_that_failed_is_tried_again_when_there_is_somebody_to_have_it_from() {
 
 #[test]
 fn placements_of_a_node_that_is_gone_for_good_are_struck_out_once_others_hold_it() {
-    let gone = |n| if n == 2 { Node { is_given_up: true, ..Node::default() } } else { UP };
+    let gone = |n| if n == 2 { Node { leaves: true, ..Node::default() } } else { UP };
     assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Pinned)], gone), [add(3)]);
     assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Pinned), (3, Pinned)], gone), [Step::Release(id(2))]);
     assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Unpinning), (3, Pinned)], gone), [Step::Forget(id(2))]);
@@ -154,10 +176,10 @@ fn any_status() -> impl Strategy<Value = Status> {
 }
 
 fn any_node() -> impl Strategy<Value = Node> {
-    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(is_live, takes, gone)| Node {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(is_live, takes, leaves)| Node {
         is_live,
         takes,
-        is_given_up: gone && !is_live && !takes,
+        leaves: leaves && !takes,
     })
 }
 
@@ -182,6 +204,10 @@ proptest! {
         let holders = |copies: &[Copy]| copies.iter().filter(|c| c.status == Pinned && node(c.node).is_live).count();
         let after = apply(&before, &first.steps);
         prop_assert!(holders(&after) >= holders(&before).min(least), "{:?}", first);
+        let stay = |copies: &[Copy]| {
+            copies.iter().filter(|c| c.status == Pinned && node(c.node).is_live && !node(c.node).leaves).count()
+        };
+        prop_assert!(stay(&after) >= stay(&before).min(homes.len()).min(need.most), "{:?}", first);
         for step in &first.steps {
             if let Step::Add { node: to, .. } = step {
                 prop_assert!(node(*to).takes && node(*to).is_live && homes.contains(to));

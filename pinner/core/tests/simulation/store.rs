@@ -371,8 +371,8 @@ impl Store {
         let copies: Vec<_> = content.placements.iter().map(copy).collect();
         let state = |node: NodeId| {
             let (is_live, row) = (self.is_live(index(node)), &self.nodes[index(node)]);
-            let is_given_up = row.scheduling == Scheduling::Drained && !is_live;
-            arrange::Node { is_live, takes: row.scheduling == Scheduling::Active, is_given_up }
+            let takes = row.scheduling == Scheduling::Active;
+            arrange::Node { is_live, takes, leaves: row.scheduling == Scheduling::Drained }
         };
         Some(arrange(&self.homes(content), content.need()?, &copies, state))
     }

@@ -53,6 +53,8 @@ pub struct Node {
     pub peer_id: Option<String>,
     /// Whether Kubo answered when the pinner last asked.
     pub kubo_ready: bool,
+    /// Whether the disk of its Kubo is full: nothing is fetched to it until there is room.
+    pub kubo_disk_full: bool,
     /// How a drain gets on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
@@ -125,7 +127,7 @@ impl Around<'_> {
         Surroundings {
             is_paused: self.fleet.is_paused,
             is_led: self.nodes.iter().any(leads),
-            takers: others().filter(|other| other.live && other.asked() == Scheduling::Active).count(),
+            takers: others().filter(|other| other.live && other.takes()).count(),
             keepers: others().filter(keeps).count(),
             least: self.least,
             answers: node.live && node.kubo_ready,
@@ -156,6 +158,7 @@ impl Node {
             reason: row.reason.clone(),
             peer_id: row.peer_id.clone(),
             kubo_ready: row.kubo_ready && row.live,
+            kubo_disk_full: row.kubo_disk_full,
             drain: (asked == Scheduling::Drained).then(|| Drain::new(row, counts, around)),
             placements: Placements {
                 queued: counts.queued,
