@@ -23,6 +23,8 @@ create table nodes (
     map_version bigint not null default 0,
     roles text[] not null default '{}',
     seen timestamptz not null default now(),
+    -- When its Kubo last answered: what is on the node can be had from it. A pinner may outlive its Kubo by far.
+    kubo_seen timestamptz not null default now(),
     created timestamptz not null default now()
 );
 
@@ -30,7 +32,8 @@ create table nodes (
 grant select on nodes to anchorage_api, anchorage_worker, anchorage_metrics;
 grant insert, update on nodes to anchorage_worker;
 
--- A node that has not been seen for this long takes no new placements.
+-- A node that has not been seen for this long takes no new placements, and one whose Kubo has not been counts as holder of
+-- nothing.
 create function presence_ttl() returns interval
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp
 as $$ select interval '30 seconds' $$;

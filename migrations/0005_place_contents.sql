@@ -262,7 +262,10 @@ begin
             select asked.*, case when not placed and asked.copies > asked.copies_before then array(
                 select c.node_id
                 from unnest(candidates[(asked.n - 1) * width + 1:asked.n * width]) with ordinality as c (node_id, rank)
-                where (select true from public.nodes node where node.id = c.node_id and node.scheduling = 'Active')
+                where (
+                        select true from public.nodes node
+                        where node.id = c.node_id and node.scheduling = 'Active' and not node.kubo_disk_full
+                    )
                     and (asked.copies_before = 0 or not coalesce((
                         select true from public.placements p where p.content = asked.content and p.node_id = c.node_id
                     ), false))

@@ -380,8 +380,9 @@ begin
     end if;
     if (select c.refs = 0 from public.contents c where c.key = content_key) or (
         select count(*) from public.placements p join public.nodes n on n.id = p.node_id
-        where p.content = content_key and p.node_id <> node and p.status = 'pinned' and n.seen > now() - public.presence_ttl()
-    ) >= (select max(p.copies_min) from public.pins p where p.content = content_key) then
+        where p.content = content_key and p.node_id <> node and p.status = 'pinned'
+            and n.kubo_seen > now() - public.presence_ttl()
+    ) >= coalesce((select max(p.copies_min) from public.pins p where p.content = content_key and p.refused is null), 0) then
         return 'yes';
     end if;
     return 'needed';

@@ -148,7 +148,9 @@ begin
             select contents.key, contents.partition, contents.refs from public.contents where contents.key = k.key offset 0
         ) c
         cross join lateral (
-            select max(p.copies_min)::integer as copies_min, max(p.copies_max)::integer as copies_max
+            -- A pin that was refused wants no more than what there is.
+            select coalesce(max(p.copies_min) filter (where p.refused is null), 0)::integer as copies_min,
+                max(p.copies_max)::integer as copies_max
             from public.pins p where p.content = k.key
         ) need
         cross join lateral (
@@ -243,8 +245,8 @@ begin
 end
 $$;
 
--- Strikes out up to `max_rows` placements that a node was to let go which is to be emptied and is not there. Should it come
--- back, its pinner finds what it holds beyond its placements. Gives how many those were.
+-- Strikes out up to `max_rows` placements that a node was to let go which is to be emptied and whose Kubo is not there.
+-- Should that come back, its pinner finds what it holds beyond its placements. Gives how many those were.
 create function forget_unpins(held_epoch bigint, max_rows integer) returns bigint
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
     set plan_cache_mode = force_custom_plan
@@ -255,12 +257,12 @@ begin
     perform public.fence('sweeper', held_epoch);
     forgotten := array(
         select p.content from public.nodes n join public.placements p on p.node_id = n.id
-        where n.scheduling = 'Drained' and n.seen < now() - public.presence_ttl() and p.status = 'unpinning'
+        where n.scheduling = 'Drained' and n.kubo_seen < now() - public.presence_ttl() and p.status = 'unpinning'
         limit max_rows
     );
     perform 1 from public.contents where key = any (forgotten) order by key for update;
     delete from public.placements p using public.nodes n
-    where n.id = p.node_id and n.scheduling = 'Drained' and n.seen < now() - public.presence_ttl()
+    where n.id = p.node_id and n.scheduling = 'Drained' and n.kubo_seen < now() - public.presence_ttl()
         and p.content = any (forgotten) and p.status = 'unpinning';
     delete from public.contents c
     where c.key = any (forgotten) and c.refs = 0
@@ -315,8 +317,8 @@ begin
                 coalesce((select c.refs = 0 from public.contents c where c.key = k.key), true)
                 or (
                     select count(*) from public.placements p join public.nodes n on n.id = p.node_id
-                    where p.content = k.key and p.status = 'pinned' and n.seen > now() - public.presence_ttl()
-                ) >= (select max(p.copies_min) from public.pins p where p.content = k.key)
+                    where p.content = k.key and p.status = 'pinned' and n.kubo_seen > now() - public.presence_ttl()
+                ) >= coalesce((select max(p.copies_min) from public.pins p where p.content = k.key and p.refused is null), 0)
             );
 end
 $$;

@@ -20,6 +20,8 @@ use tokio::{io::AsyncReadExt as _, net::TcpStream};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Calls that only look something up. Kubo may be busy with a large DAG meanwhile.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a pinner asks before it says that it lives, one after the other: well within the 30 s after which it counts as gone.
+const PULSE_TIMEOUT: Duration = Duration::from_secs(8);
 /// Measuring a DAG; some hundred thousand blocks.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Removing a pin can wait for Kubo's locks.
@@ -83,7 +85,7 @@ impl Kubo {
             id: String,
             addresses: Option<Vec<String>>,
         }
-        let answer: Answer = self.lookup("id", &[]).await?;
+        let answer: Answer = self.ask("id", &[], PULSE_TIMEOUT).await?;
         Ok(Identity { peer_id: answer.id, addresses: answer.addresses.unwrap_or_default() })
     }
 
@@ -171,7 +173,7 @@ impl Kubo {
             storage_max: u64,
         }
         // All of it would have Kubo look at every block (HAZARDS 13).
-        let answer: Answer = self.lookup("repo/stat", &[("size-only", "true")]).await?;
+        let answer: Answer = self.ask("repo/stat", &[("size-only", "true")], PULSE_TIMEOUT).await?;
         Ok(answer.storage_max)
     }
 

@@ -226,3 +226,31 @@ async fn what_a_lost_node_held_is_copied_from_the_others_and_a_wiped_disk_is_fil
     fleet.check_kubos().await;
     dev.end(Signal::SIGTERM);
 }
+
+#[tokio::test]
+async fn what_a_dead_kubo_held_is_copied_though_its_pinner_lives_and_draining_it_ends() {
+    let dir = TestDir::new();
+    let mut dev = Dev::start_with(4, &dir.state(), &[GRACE, ("ANCHORAGE_WORKER_RECONCILE_SECONDS", "3")]);
+    let fleet = Fleet::of(&dev).await;
+    fleet.pin(40).await;
+    fleet.wait_settled(4).await;
+    // It hangs and is not started again. Its pinner beats on.
+    let kubo = dev.pid_of("/pids/kubo/2");
+    send(kubo, Signal::SIGSTOP);
+    until("the others hold all that it held", async || {
+        let placements = fleet.placements().await;
+        let elsewhere = |nodes: &Vec<String>| nodes.iter().filter(|node| *node != "node-2").count();
+        placements.values().all(|nodes| elsewhere(nodes) >= 2).then_some(())
+    })
+    .await;
+    assert_eq!(fleet.node("node-2").await["live"], json!(true));
+    fleet.post("nodes/node-2/drain", &json!({})).await;
+    fleet.wait_state("node-2", "drained").await;
+    fleet.post("nodes/node-2/uncordon", &json!({})).await;
+    send(kubo, Signal::SIGCONT);
+    fleet.wait_settled(4).await;
+    // What it held beyond its placements when it came back is found by comparing, twice.
+    until("each Kubo holds what it should", async || (fleet.strays().await == 0).then_some(())).await;
+    fleet.check_kubos().await;
+    dev.end(Signal::SIGTERM);
+}

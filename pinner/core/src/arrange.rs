@@ -7,8 +7,8 @@
 //!
 //! **What holds of every step**: nothing that holds the content is let go before `least` of the nodes it belongs on hold
 //! it and live, and before every one of them that can get it has it. As long as one that it belongs on lacks it, another
-//! that has it stands in, unless that one is to be emptied. Nothing is added to a node that takes nothing new, or that is not
-//! there.
+//! that has it stands in, unless that one is to be emptied; and where a node that is to be emptied waits for a home that takes
+//! nothing new, another is found to stand in. Nothing is added to a node that takes nothing new, or that is not there.
 
 use crate::id::NodeId;
 
@@ -41,7 +41,7 @@ pub struct Copy {
 /// What matters about a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Node {
-    /// It was seen lately: what it holds can be had from it.
+    /// Its Kubo answered lately: what it holds can be had from it.
     pub is_live: bool,
     /// It takes what is new: nobody cordoned or drains it, and its disk has room.
     pub takes: bool,
@@ -77,6 +77,15 @@ pub enum Step {
     Forget(NodeId),
 }
 
+impl Step {
+    /// On which node.
+    pub fn node(&self) -> NodeId {
+        match *self {
+            Self::Add { node, .. } | Self::Release(node) | Self::Restore(node) | Self::Forget(node) => node,
+        }
+    }
+}
+
 /// What is to be done about a content.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Arrangement {
@@ -88,8 +97,15 @@ pub struct Arrangement {
 }
 
 /// Decides about a content. `homes` are the nodes of its partition in the map's order; `copies` has one for each node at
-/// most; `node` knows every node that these name.
-pub fn arrange(homes: &[NodeId], need: Need, copies: &[Copy], node: impl Fn(NodeId) -> Node) -> Arrangement {
+/// most; `node` knows every node that these name, and those that `spares` gives: whoever could stand in for a home, best
+/// first.
+pub fn arrange(
+    homes: &[NodeId],
+    need: Need,
+    copies: &[Copy],
+    node: impl Fn(NodeId) -> Node,
+    spares: impl FnOnce() -> Vec<NodeId>,
+) -> Arrangement {
     let homes = &homes[..homes.len().min(need.most)];
     let of = |id: NodeId| copies.iter().find(|copy| copy.node == id);
     let is_held = |copy: &Copy| copy.status == Status::Pinned;
@@ -115,7 +131,9 @@ pub fn arrange(homes: &[NodeId], need: Need, copies: &[Copy], node: impl Fn(Node
         steps.extend(step);
     }
 
-    let held = homes.iter().filter(|&&home| node(home).is_live && of(home).is_some_and(is_held)).count();
+    let stand_ins = stand_ins(homes, copies, &node);
+    let stays = |id: &NodeId| homes.contains(id) || stand_ins.contains(id);
+    let held = copies.iter().filter(|copy| is_held(copy) && node(copy.node).is_live && stays(&copy.node)).count();
     let is_kept = held >= need.least && held > 0;
     // Every home carries on with it, so a placement elsewhere that holds nothing is of no use.
     let is_carried = !homes.is_empty()
@@ -128,11 +146,14 @@ pub fn arrange(homes: &[NodeId], need: Need, copies: &[Copy], node: impl Fn(Node
     // Others that held it are gone: better two too many than one too few.
     let is_in_danger = held_somewhere && live_holders < need.least;
     let can_go = is_kept && !is_under_way;
-    let stand_ins = stand_ins(homes, copies, &node);
+    let is_elsewhere = |copy: &Copy| {
+        let carries = |other: &Copy| other.status != Status::Unpinning && !node(other.node).leaves;
+        copies.iter().any(|other| other.node != copy.node && carries(other))
+    };
     for copy in copies.iter().filter(|copy| !homes.contains(&copy.node)) {
         let state = node(copy.node);
         steps.extend(match copy.status {
-            Status::Failed if can_go => Some(Step::Release(copy.node)),
+            Status::Failed if can_go || (state.leaves && is_elsewhere(copy)) => Some(Step::Release(copy.node)),
             Status::Queued | Status::Failed if is_carried && !is_in_danger => Some(Step::Release(copy.node)),
             _ if stand_ins.contains(&copy.node) => None,
             Status::Queued | Status::Pinning | Status::Pinned if can_go => Some(Step::Release(copy.node)),
@@ -140,6 +161,25 @@ pub fn arrange(homes: &[NodeId], need: Need, copies: &[Copy], node: impl Fn(Node
             Status::Unpinning if state.leaves && !state.is_live => Some(Step::Forget(copy.node)),
             _ => None,
         });
+    }
+    let awaits =
+        |home: &NodeId| !node(*home).takes && !of(*home).is_some_and(|copy| is_held(copy) && node(*home).is_live);
+    let waits = |copy: &Copy| {
+        let is_stuck = is_held(copy) || (copy.status == Status::Failed && !is_elsewhere(copy));
+        node(copy.node).leaves && !homes.contains(&copy.node) && is_stuck
+    };
+    let is_found = stand_ins.iter().all(|id| of(*id).is_some_and(is_held));
+    if !is_kept && !is_under_way && is_found && homes.iter().any(awaits) && copies.iter().any(waits) {
+        let at_home = held - stand_ins.len();
+        let wanted = (need.least.saturating_sub(held)).min((homes.len() - at_home).saturating_sub(stand_ins.len()));
+        let fits = |id: &NodeId| node(*id).takes && node(*id).is_live && !homes.contains(id);
+        let found = spares().into_iter().filter(fits).filter_map(|node| match of(node) {
+            None => Some(Step::Add { node, failed: all_failed }),
+            Some(copy) => (copy.status == Status::Failed && copy.may_retry).then_some(Step::Restore(node)),
+        });
+        let found: Vec<_> = found.take(wanted).collect();
+        steps.retain(|step| !found.iter().any(|found| found.node() == step.node()));
+        steps.extend(found);
     }
     // One that was given up is tried again once it has rested.
     let is_resting =

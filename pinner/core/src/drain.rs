@@ -38,8 +38,16 @@ pub fn blocked_by(remaining: u64, around: Surroundings) -> Vec<String> {
             "only {keepers} other {nodes} can hold contents, and each must be on {least} (replication.min): \
              add nodes, uncordon some, or cancel the drain"
         ));
-    } else if takers == 0 {
-        why.push("no other node takes anything new: uncordon one, make room on its disk, or add one".to_owned());
+    } else if takers < least.max(1) {
+        let nodes = match takers {
+            0 => "no other node takes".to_owned(),
+            1 => "only 1 other node takes".to_owned(),
+            n => format!("only {n} other nodes take"),
+        };
+        why.push(format!(
+            "{nodes} anything new, and contents must be on {least} (replication.min): uncordon nodes, make room on their \
+             disks, end their maintenance, or add nodes"
+        ));
     }
     if !answers {
         why.push(
@@ -70,7 +78,8 @@ mod tests {
         for (around, word) in [
             (Surroundings { is_paused: true, ..FREE }, "maintenance"),
             (Surroundings { is_led: false, ..FREE }, "NATS"),
-            (Surroundings { takers: 0, ..FREE }, "uncordon one"),
+            (Surroundings { takers: 0, ..FREE }, "no other node takes"),
+            (Surroundings { takers: 1, ..FREE }, "only 1 other node takes"),
             (Surroundings { answers: false, ..FREE }, "its Kubo does not answer"),
             (Surroundings { takers: 1, keepers: 1, ..FREE }, "only 1 other node can hold"),
         ] {

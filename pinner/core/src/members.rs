@@ -64,7 +64,7 @@ pub struct Member {
     pub capacity: u64,
     /// What was asked of it.
     pub scheduling: Scheduling,
-    /// For how long it has not been heard of, as far as whoever asks can tell: nobody is silent for longer than one has
+    /// For how long nothing was heard of its Kubo, as far as whoever asks can tell: nobody is silent for longer than one has
     /// listened.
     pub silent_for: Duration,
 }

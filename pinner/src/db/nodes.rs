@@ -5,11 +5,15 @@ use pinner_core::{
     arrange,
     id::NodeId,
     members::{Member, Scheduling},
+    placement::{self, Candidate},
 };
 use sqlx::{FromRow, PgConnection};
 use std::{collections::HashMap, time::Duration};
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+/// So many nodes are asked whether they could stand in: those that have the content already, or failed, are passed over.
+const SPARES_MAX: usize = 16;
 
 /// A node as the database knows it.
 #[derive(Debug, Clone, FromRow)]
@@ -44,7 +48,7 @@ pub struct NodeRow {
     pub seen: OffsetDateTime,
     /// Whether that is recent enough to be given work.
     pub live: bool,
-    /// For how many seconds nothing was heard of it.
+    /// For how many seconds nothing was heard of its Kubo.
     pub silent_seconds: f64,
     /// The placement map that its pinner places by.
     pub map_version: i64,
@@ -123,7 +127,7 @@ impl PlacementCounts {
 
 const COLUMNS: &str = "id, name, zone, scheduling, request_token, reason, scheduling_since, drain_total, peer_id, \
     addresses, kubo_ready, kubo_disk_full, capacity, seen, seen > now() - presence_ttl() as live,
-    extract(epoch from greatest(now() - seen, '0'))::double precision as silent_seconds, map_version, roles";
+    extract(epoch from greatest(now() - kubo_seen, '0'))::double precision as silent_seconds, map_version, roles";
 
 /// Gives the node of that name its id, and takes note of its zone. `id` is used when the name is new.
 pub async fn register(tx: &mut WorkerTx, id: NodeId, name: &str, zone: &str) -> sqlx::Result<NodeId> {
@@ -144,7 +148,7 @@ pub async fn register(tx: &mut WorkerTx, id: NodeId, name: &str, zone: &str) -> 
 pub async fn heartbeat(tx: &mut WorkerTx, node: NodeId, beat: &Heartbeat) -> sqlx::Result<()> {
     sqlx::query(
         "update nodes
-         set seen = now(), kubo_ready = $2, peer_id = coalesce($3, peer_id),
+         set seen = now(), kubo_ready = $2, kubo_seen = case when $2 then now() else kubo_seen end, peer_id = coalesce($3, peer_id),
              addresses = case when cardinality($4::text[]) > 0 then $4 else addresses end,
              turn = greatest(turn, $5), map_version = $6, roles = $7,
              capacity = coalesce($8, capacity), kubo_disk_full = $9
@@ -167,7 +171,10 @@ pub async fn heartbeat(tx: &mut WorkerTx, node: NodeId, beat: &Heartbeat) -> sql
 /// Says that the node is going: it takes no new placements until it is seen again. Its grace begins.
 pub async fn leave(tx: &mut WorkerTx, node: NodeId) -> sqlx::Result<()> {
     sqlx::query(
-        "update nodes set seen = least(seen, now() - presence_ttl()), kubo_ready = false, roles = '{}' where id = $1",
+        "update nodes
+         set seen = least(seen, now() - presence_ttl()), kubo_seen = least(kubo_seen, now() - presence_ttl()),
+             kubo_ready = false, roles = '{}'
+         where id = $1",
     )
     .bind(node.uuid())
     .execute(&mut **tx)
@@ -180,16 +187,53 @@ pub async fn fleet(tx: &mut WorkerTx) -> sqlx::Result<Vec<NodeRow>> {
     sqlx::query_as(sqlx::AssertSqlSafe(format!("select {COLUMNS} from nodes order by name"))).fetch_all(&mut **tx).await
 }
 
-/// What matters of each node to who arranges contents.
-pub async fn standings(tx: &mut WorkerTx) -> sqlx::Result<HashMap<NodeId, arrange::Node>> {
-    let rows: Vec<(Uuid, bool, bool, bool)> = sqlx::query_as(
-        "select id, seen > now() - presence_ttl(), scheduling = 'Active' and not kubo_disk_full, scheduling = 'Drained'
+/// The nodes as who arranges contents sees them.
+#[derive(Debug, Default)]
+pub struct Standings {
+    nodes: HashMap<NodeId, arrange::Node>,
+    /// Those that take what is new.
+    takers: Vec<Candidate>,
+}
+
+impl Standings {
+    /// A node; one that is not known neither lives nor takes anything.
+    pub fn of(&self, node: NodeId) -> arrange::Node {
+        self.nodes.get(&node).copied().unwrap_or_default()
+    }
+
+    /// Who could stand in for a node of this partition, best first.
+    pub fn spares(&self, partition: u16) -> Vec<NodeId> {
+        placement::holders(partition, &self.takers, SPARES_MAX)
+    }
+}
+
+/// Reads the nodes as they are until the caller's transaction ends, if it holds the fleet's lock.
+pub async fn standings(tx: &mut WorkerTx) -> sqlx::Result<Standings> {
+    #[derive(FromRow)]
+    struct Row {
+        id: Uuid,
+        zone: String,
+        capacity: i64,
+        is_live: bool,
+        takes: bool,
+        leaves: bool,
+    }
+    let rows: Vec<Row> = sqlx::query_as(
+        "select id, zone, capacity, kubo_seen > now() - presence_ttl() as is_live,
+            scheduling = 'Active' and not kubo_disk_full as takes, scheduling = 'Drained' as leaves
          from nodes",
     )
     .fetch_all(&mut **tx)
     .await?;
-    let standing = |(id, is_live, takes, leaves)| (NodeId::from_uuid(id), arrange::Node { is_live, takes, leaves });
-    Ok(rows.into_iter().map(standing).collect())
+    let mut standings = Standings::default();
+    for Row { id, zone, capacity, is_live, takes, leaves } in rows {
+        let id = NodeId::from_uuid(id);
+        standings.nodes.insert(id, arrange::Node { is_live, takes, leaves });
+        if is_live && takes {
+            standings.takers.push(Candidate { id, zone, capacity: capacity.unsigned_abs(), cordoned: false });
+        }
+    }
+    Ok(standings)
 }
 
 /// Asks for a scheduling. Asking for what is already asked for by the same request changes nothing.

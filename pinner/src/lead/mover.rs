@@ -12,7 +12,6 @@ use crate::db::{
 use pinner_core::{
     arrange::{Arrangement, arrange},
     content::ContentKey,
-    id::NodeId,
     map::PlacementMap,
 };
 use std::{collections::HashMap, time::Duration};
@@ -81,12 +80,12 @@ impl Mover {
         let placed = lead::look_at(&mut tx, office, map.version(), batch).await?;
         // As they are until we commit: a node that was drained or cordoned since the map was read is given nothing.
         let nodes = nodes::standings(&mut tx).await?;
-        let node = |id: NodeId| nodes.get(&id).copied().unwrap_or_default();
         let decided: Vec<(ContentKey, Arrangement)> = placed
             .into_iter()
             .map(|placed| {
                 let homes: Vec<_> = map.holders(placed.partition).collect();
-                let arrangement = arrange(&homes, placed.need, &placed.copies, node);
+                let arrangement =
+                    arrange(&homes, placed.need, &placed.copies, |id| nodes.of(id), || nodes.spares(placed.partition));
                 (placed.content, arrangement)
             })
             .collect();

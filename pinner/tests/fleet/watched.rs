@@ -189,7 +189,7 @@ impl Fleet {
             let open: i64 = sqlx::query_scalar(
                 "select (select count(*) from contents where astray) + (select count(*) from changed_partitions)
                     + (select count(*) from placements p join nodes n on n.id = p.node_id
-                        where p.status <> 'pinned' and (n.seen > now() - presence_ttl() or p.status <> 'unpinning'))",
+                        where p.status <> 'pinned' and (n.kubo_seen > now() - presence_ttl() or p.status <> 'unpinning'))",
             )
             .fetch_one(&mut database)
             .await
@@ -308,18 +308,35 @@ impl Fleet {
         }
     }
 
+    /// How many contents of the service are held by a Kubo beyond its placements.
+    pub(crate) async fn strays(&self) -> usize {
+        let (placements, asked) = (self.placed_cids().await, self.cids().await);
+        let mut strays = 0;
+        for node in 0..self.kubos.len() {
+            let placed = |cid: &String| placements.contains(&(format!("node-{node}"), cid.clone()));
+            strays += self.kubo_pins(node).await.iter().filter(|cid| asked.contains(cid) && !placed(cid)).count();
+        }
+        strays
+    }
+
+    async fn placed_cids(&self) -> Vec<(String, String)> {
+        let mut database = PgConnection::connect(&self.database).await.unwrap();
+        sqlx::query_as(
+            "select distinct n.name, pins.cid from placements p join nodes n on n.id = p.node_id
+             join pins on pins.content = p.content where p.status = 'pinned' order by 1, 2",
+        )
+        .fetch_all(&mut database)
+        .await
+        .unwrap()
+    }
+
     /// Fails unless every Kubo holds exactly what the placements say.
     pub(crate) async fn check_kubos(&self) {
-        let mut database = PgConnection::connect(&self.database).await.unwrap();
+        let placements = self.placed_cids().await;
         for node in 0..self.kubos.len() {
-            let mut placed: Vec<String> = sqlx::query_scalar(
-                "select distinct pins.cid from placements p join nodes n on n.id = p.node_id
-                 join pins on pins.content = p.content where n.name = $1 and p.status = 'pinned'",
-            )
-            .bind(format!("node-{node}"))
-            .fetch_all(&mut database)
-            .await
-            .unwrap();
+            let name = format!("node-{node}");
+            let mut placed: Vec<_> =
+                placements.iter().filter(|(node, _)| *node == name).map(|(_, cid)| cid.clone()).collect();
             let asked = self.cids().await;
             let mut held: Vec<_> = self.kubo_pins(node).await.into_iter().filter(|cid| asked.contains(cid)).collect();
             placed.sort();

@@ -14,6 +14,7 @@ mod bulk;
 mod changes;
 mod cors;
 mod counts;
+mod drains;
 mod errors;
 mod garbage;
 mod gauges;

@@ -63,6 +63,46 @@ async fn what_is_to_be_let_go_and_is_needed_after_all_stays_pinned() {
 }
 
 #[tokio::test]
+async fn what_only_a_dead_kubo_holds_besides_is_not_let_go_though_its_pinner_lives() {
+    let (database, kubos) = (Database::new().await, [FakeKubo::new().await, FakeKubo::new().await]);
+    let admin = database.pool("postgres");
+    let setup =
+        Setup::new(&database, &kubos[0].url).with("ANCHORAGE_REPLICATION_MIN", 1).with("ANCHORAGE_REPLICATION_MAX", 2);
+    let pinners = [setup.start().await, setup.sibling("node-1", &kubos[1].url).start().await];
+    let org = pinners[0].org("a").await;
+    let cid = cids::fresh();
+    org.pin(&cid).await;
+    until("it is on both", SOON, async || {
+        kubos.iter().all(|kubo| kubo.look(|record| record.pinned.contains(&cid))).then_some(())
+    })
+    .await;
+    truth::wait_for_rest(&admin, SOON).await;
+
+    kubos[1].set_present(false);
+    until("its pinner knows", SOON, async || {
+        let ready = "select kubo_ready from nodes where name = 'node-1'";
+        (!sqlx::query_scalar::<_, bool>(ready).fetch_one(&admin).await.unwrap()).then_some(())
+    })
+    .await;
+    // It has been away for a minute.
+    sqlx::query("update nodes set kubo_seen = kubo_seen - interval '1 minute' where name = 'node-1'")
+        .execute(&admin)
+        .await
+        .unwrap();
+    let released = "update placements set status = 'unpinning', generation = generation + 1, next_attempt = now()
+        from nodes where nodes.id = node_id and name = 'node-0'";
+    sqlx::query(released).execute(&admin).await.unwrap();
+    until("it is kept", SOON, async || {
+        let kept =
+            "select count(*) from placements join nodes on id = node_id where name = 'node-0' and status = 'pinned'";
+        (sqlx::query_scalar::<_, i64>(kept).fetch_one(&admin).await.unwrap() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(kubos[0].calls("pin/rm", &cid), 0);
+    kubos[0].check();
+}
+
+#[tokio::test]
 async fn replacing_a_pin_by_one_of_the_same_content_touches_kubo_not_at_all() {
     let (database, kubo) = (Database::new().await, FakeKubo::new().await);
     let admin = database.pool("postgres");

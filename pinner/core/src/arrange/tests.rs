@@ -26,7 +26,7 @@ fn add(n: u8) -> Step {
 
 fn steps(homes: &[u8], placed: &[(u8, Status)], node: impl Fn(u8) -> Node) -> Vec<Step> {
     let node = |id: NodeId| node(u8::try_from(id.uuid().as_u128()).unwrap());
-    arrange(&ids(homes), TWO, &copies(placed), node).steps
+    arrange(&ids(homes), TWO, &copies(placed), node, Vec::new).steps
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_copy_is_made_before_the_old_one_is_let_go() {
     assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Pinned), (3, Pinning)], up), []);
     assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Pinned), (3, Pinned)], up), [Step::Release(id(2))]);
     assert_eq!(steps(&[1, 3], &[(1, Pinned), (2, Unpinning), (3, Pinned)], up), []);
-    let done = arrange(&ids(&[1, 3]), TWO, &copies(&[(1, Pinned), (3, Pinned)]), |_| UP);
+    let done = arrange(&ids(&[1, 3]), TWO, &copies(&[(1, Pinned), (3, Pinned)]), |_| UP, Vec::new);
     assert_eq!(done, Arrangement { steps: vec![], is_settled: true });
 }
 
@@ -69,7 +69,7 @@ fn with_enough_copies_one_that_cannot_be_made_holds_up_no_drain_and_costs_no_oth
                     UP
                 }
             };
-            arrange(&ids(&[1, 2, 3]), need, placed, node).steps
+            arrange(&ids(&[1, 2, 3]), need, placed, node, Vec::new).steps
         };
         assert_eq!(with(UP), []);
         assert_eq!(with(full), [], "it keeps what it has");
@@ -79,7 +79,40 @@ fn with_enough_copies_one_that_cannot_be_made_holds_up_no_drain_and_costs_no_oth
     // One stands in for one, and rather who holds it than who is about to.
     let placed = copies(&[(1, Pinned), (2, Pinned), (4, Queued), (5, Pinned), (6, Pinned)]);
     let node = |node: NodeId| if node == id(3) { full } else { UP };
-    assert_eq!(arrange(&ids(&[1, 2, 3]), need, &placed, node).steps, [Step::Release(id(4)), Step::Release(id(6))]);
+    assert_eq!(
+        arrange(&ids(&[1, 2, 3]), need, &placed, node, Vec::new).steps,
+        [Step::Release(id(4)), Step::Release(id(6))]
+    );
+}
+
+#[test]
+fn a_node_that_is_emptied_waits_for_no_home_that_takes_nothing() {
+    let draining = Node { takes: false, leaves: true, ..UP };
+    let steps = |placed: &[(u8, Status)], third: Node| {
+        let node = |node: NodeId| {
+            if node == id(2) {
+                draining
+            } else if node == id(3) {
+                third
+            } else {
+                UP
+            }
+        };
+        arrange(&ids(&[1, 3]), TWO, &copies(placed), node, || ids(&[2, 3, 1, 4, 5])).steps
+    };
+    let cordoned = Node { takes: false, ..UP };
+    assert_eq!(steps(&[(1, Pinned), (2, Pinned)], cordoned), [add(4)]);
+    assert_eq!(steps(&[(1, Pinned), (2, Pinned), (4, Queued)], cordoned), []);
+    assert_eq!(steps(&[(1, Pinned), (2, Pinned), (4, Pinned)], cordoned), [Step::Release(id(2))]);
+    assert_eq!(steps(&[(1, Pinned), (4, Pinned)], cordoned), []);
+    // What a home in maintenance holds cannot be had from it now.
+    let away = Node { is_live: false, ..cordoned };
+    assert_eq!(steps(&[(1, Pinned), (2, Pinned), (3, Pinned)], away), [add(4)]);
+    // One that is silent comes back, or is no home any more.
+    assert_eq!(steps(&[(1, Pinned), (2, Pinned)], Node { is_live: false, ..UP }), []);
+    // When the home takes it at last, nobody stands in any more.
+    assert_eq!(steps(&[(1, Pinned), (4, Pinned)], UP), [add(3)]);
+    assert_eq!(steps(&[(1, Pinned), (3, Pinned), (4, Pinned)], UP), [Step::Release(id(4))]);
 }
 
 #[test]
@@ -123,11 +156,14 @@ fn what_is_being_let_go_comes_back_when_too_few_are_left() {
 fn a_copy_that_failed_is_tried_again_when_there_is_somebody_to_have_it_from() {
     let failed = Copy { may_retry: true, ..copies(&[(3, Failed)])[0] };
     let of = |status| vec![copies(&[(1, status)])[0], failed];
-    assert_eq!(arrange(&ids(&[1, 3]), TWO, &of(Pinned), |_| UP).steps, [Step::Restore(id(3))]);
-    assert_eq!(arrange(&ids(&[1, 3]), TWO, &of(Failed), |_| UP).steps, []);
+    assert_eq!(arrange(&ids(&[1, 3]), TWO, &of(Pinned), |_| UP, Vec::new).steps, [Step::Restore(id(3))]);
+    assert_eq!(arrange(&ids(&[1, 3]), TWO, &of(Failed), |_| UP, Vec::new).steps, []);
     // Until then it is looked at again.
     let resting = copies(&[(1, Pinned), (3, Failed)]);
-    assert_eq!(arrange(&ids(&[1, 3]), TWO, &resting, |_| UP), Arrangement { steps: vec![], is_settled: false });
+    assert_eq!(
+        arrange(&ids(&[1, 3]), TWO, &resting, |_| UP, Vec::new),
+        Arrangement { steps: vec![], is_settled: false }
+    );
 }
 
 #[test]
@@ -200,7 +236,8 @@ proptest! {
             .map(|(&n, &(status, may_retry))| Copy { node: id(n), status, may_retry: may_retry && status == Failed })
             .collect();
         let homes = ids(&homes);
-        let first = arrange(&homes, need, &before, node);
+        let spares = || ids(&[5, 4, 3, 2, 1, 0]);
+        let first = arrange(&homes, need, &before, node, spares);
         let holders = |copies: &[Copy]| copies.iter().filter(|c| c.status == Pinned && node(c.node).is_live).count();
         let after = apply(&before, &first.steps);
         prop_assert!(holders(&after) >= holders(&before).min(least), "{:?}", first);
@@ -210,15 +247,42 @@ proptest! {
         prop_assert!(stay(&after) >= stay(&before).min(homes.len()).min(need.most), "{:?}", first);
         for step in &first.steps {
             if let Step::Add { node: to, .. } = step {
-                prop_assert!(node(*to).takes && node(*to).is_live && homes.contains(to));
+                let drains = before.iter().any(|c| node(c.node).leaves);
+                prop_assert!(node(*to).takes && node(*to).is_live && (homes.contains(to) || drains), "{:?}", first);
             }
         }
         // A release may be followed by striking out what a node that is gone would have to let go; then there is nothing.
         let mut again = after;
         for _ in 0..3 {
-            again = apply(&again, &arrange(&homes, need, &again, node).steps);
+            again = apply(&again, &arrange(&homes, need, &again, node, spares).steps);
         }
-        prop_assert_eq!(arrange(&homes, need, &again, node).steps, vec![]);
+        prop_assert_eq!(arrange(&homes, need, &again, node, spares).steps, vec![]);
+    }
+
+    #[test]
+    fn what_is_to_be_emptied_ends_empty_where_enough_others_take_what_is_new(
+        homes in prop::sample::subsequence(vec![1u8, 2, 3, 4, 5], 2..=3).prop_shuffle(),
+        placed in prop::collection::btree_map(1u8..6, any_status(), 0..6),
+        there in prop::sample::select(vec![Pinned, Queued, Pinning, Failed]),
+        unable in prop::sample::subsequence(vec![1u8, 2, 3, 4, 5], 0..=3),
+        unable_lives in any::<bool>(),
+    ) {
+        let homes = ids(&homes);
+        let node = |node: NodeId| match u8::try_from(node.uuid().as_u128()).unwrap() {
+            0 => Node { takes: false, leaves: true, ..UP },
+            n if unable.contains(&n) => Node { takes: false, is_live: unable_lives, ..UP },
+            _ => UP,
+        };
+        let mut copies = copies(&[vec![(0, there)], placed.into_iter().collect()].concat());
+        for _ in 0..8 {
+            let steps = arrange(&homes, TWO, &copies, node, || ids(&[1, 2, 3, 4, 5])).steps;
+            copies = apply(&copies, &steps);
+            work(&mut copies, node);
+            for copy in copies.iter_mut().filter(|copy| copy.status == Failed) {
+                copy.may_retry = true;
+            }
+        }
+        prop_assert!(copies.iter().all(|copy| copy.node != id(0)), "{:?}", copies);
     }
 
     #[test]
@@ -230,7 +294,7 @@ proptest! {
         let mut copies = copies(&placed.into_iter().collect::<Vec<_>>());
         prop_assume!(copies.iter().any(|copy| matches!(copy.status, Queued | Pinning | Pinned)));
         for _ in 0..6 {
-            let steps = arrange(&homes, TWO, &copies, |_| UP).steps;
+            let steps = arrange(&homes, TWO, &copies, |_| UP, Vec::new).steps;
             copies = apply(&copies, &steps);
             work(&mut copies, |_| UP);
             for copy in copies.iter_mut().filter(|copy| copy.status == Failed) {
@@ -242,6 +306,6 @@ proptest! {
         let mut expected: Vec<_> = homes.iter().take(TWO.most).map(|home| home.uuid()).collect();
         expected.sort();
         prop_assert_eq!(on, expected);
-        prop_assert!(arrange(&homes, TWO, &copies, |_| UP).is_settled);
+        prop_assert!(arrange(&homes, TWO, &copies, |_| UP, Vec::new).is_settled);
     }
 }

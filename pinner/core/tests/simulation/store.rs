@@ -374,7 +374,8 @@ impl Store {
             let takes = row.scheduling == Scheduling::Active;
             arrange::Node { is_live, takes, leaves: row.scheduling == Scheduling::Drained }
         };
-        Some(arrange(&self.homes(content), content.need()?, &copies, state))
+        let spares = || (0..self.nodes.len()).map(id).collect();
+        Some(arrange(&self.homes(content), content.need()?, &copies, state, spares))
     }
 
     /// Looks at a content and does what is to be done, or what was to be done at an earlier look if the check is missing.
