@@ -27,7 +27,8 @@ end
 $$;
 
 -- Brings the status of every pin of these contents up to what their placements say. The contents must be locked.
--- A pin that has been pinned stays so: losing a copy is for repair, not for the client.
+-- A pin that has been pinned stays so while some node holds its content or has yet to fetch it: losing a copy is for
+-- repair, not for the client. But what no node holds and every one has given up is not pinned.
 create function settle(keys bytea[]) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
@@ -39,7 +40,9 @@ begin
         from (
             select pin.ctid as place, pin.status as before, case
                 when pin.refused is not null then 'failed'
-                when placed.pinned >= pin.copies_min or pin.status = 'pinned' then 'pinned'
+                when placed.pinned >= pin.copies_min then 'pinned'
+                when pin.status = 'pinned' and (placed.pinned > 0 or placed.open > 0 or placed.total = 0) then 'pinned'
+                when pin.status = 'pinned' then 'failed'
                 when placed.total = 0 then 'queued'
                 when placed.open = 0 and placed.total >= pin.copies_min then 'failed'
                 when placed.tried > 0 or placed.pinned > 0 then 'pinning'
@@ -477,7 +480,7 @@ $$;
 
 -- Replaces a pin by the only row of a batch as accept_pins takes it, and gives what that gives; nothing when the org
 -- has no such pin. The new one comes first, so what both need is held at every moment; and when both name the same
--- content and no more copies, what is pinned stays pinned and no node hears of it.
+-- content and no more copies, what is pinned stays pinned and no node hears of it, as long as one holds it.
 create function replace_pin(
     org uuid, old_id uuid, pin_id uuid, cid text, key bytea, name text, folded text, origins jsonb, meta jsonb,
     copies_min smallint, copies_max smallint, expiry timestamptz, candidates uuid[], homes smallint, map_version bigint
@@ -506,7 +509,9 @@ begin
     if not found then
         return;
     end if;
-    if replaced.content = replace_pin.key and replaced.status = 'pinned' and replaced.copies_max >= replace_pin.copies_max then
+    if replaced.content = replace_pin.key and replaced.status = 'pinned' and replaced.copies_max >= replace_pin.copies_max
+        and (select p.pinned > 0 from public.pin_progress(array[old_id]) p)
+    then
         kept := replaced.status;
     end if;
     return query select * from public.accept_pins(

@@ -14,6 +14,7 @@ mod bulk;
 mod changes;
 mod cors;
 mod counts;
+mod deadlines;
 mod drains;
 mod errors;
 mod garbage;
