@@ -25,6 +25,10 @@ create table nodes (
     seen timestamptz not null default now(),
     -- When its Kubo last answered: what is on the node can be had from it. A pinner may outlive its Kubo by far.
     kubo_seen timestamptz not null default now(),
+    -- The pinner's last sweep, and for how long the node could not work, all in all, because its pinner or its Kubo was
+    -- away or its disk was full. Deadlines go by now() less that: what waits for the node is not to blame.
+    swept timestamptz,
+    idle_seconds double precision not null default 0,
     created timestamptz not null default now()
 );
 

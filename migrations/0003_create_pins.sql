@@ -92,8 +92,9 @@ create table placements (
     lease_until timestamptz,
     -- Attempts that came to nothing. From the first on the placement is in the retry lane.
     attempts integer not null default 0,
-    -- Since when this has been tried: the deadline counts from here.
-    placed timestamptz not null default now(),
+    -- Since when this has been tried, by the node's own time (see nodes.idle_seconds): the deadline counts from here. The
+    -- first attempt sets it, so that nothing is given up for having waited for its turn.
+    tried_since timestamptz,
     -- Infinite while an unpin waits for `after`.
     next_attempt timestamptz not null default now(),
     -- A copy that the leader asked for: it has slots of its own, and waits while the fleet is paused.

@@ -113,7 +113,7 @@ begin
         if dropped is not null then
             update public.placements
             set status = 'unpinning', generation = generation + 1, lease_until = null, attempts = 0, moved = false,
-                placed = now(), next_attempt = now(), error = null
+                tried_since = null, next_attempt = now(), error = null
             where content = any (dropped) and status <> 'unpinning';
         end if;
         -- What no remaining pin asks for on as many nodes is on too many.

@@ -233,7 +233,7 @@ begin
                     generation = case p.status when 'queued' then p.generation else p.generation + 1 end,
                     lease_until = case p.status when 'queued' then p.lease_until end,
                     attempts = case p.status when 'queued' then p.attempts else 0 end,
-                    placed = case p.status when 'queued' then p.placed else now() end,
+                    tried_since = case p.status when 'queued' then p.tried_since end,
                     next_attempt = case p.status when 'queued' then p.next_attempt else now() end,
                     error = case p.status when 'queued' then p.error end,
                     reason = case p.status when 'queued' then p.reason end,

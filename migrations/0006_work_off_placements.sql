@@ -26,6 +26,8 @@ declare
     due tid[] := '{}';
     reached bigint;
     paused boolean := public.is_paused();
+    -- The node's own time.
+    moment timestamptz := now() - (select make_interval(secs => n.idle_seconds) from public.nodes n where n.id = node);
 begin
     if oldest > 0 then
         select array_agg(l.ctid), max(l.turn) into due, reached from (
@@ -88,6 +90,7 @@ begin
         set status = case p.status when 'queued' then 'pinning'::public.placement_status else p.status end,
             generation = p.generation + 1,
             lease_until = now() + lease,
+            tried_since = case p.status when 'queued' then coalesce(p.tried_since, moment) end,
             -- An unpin is asked for again after its lease, should its pinner die.
             next_attempt = case p.status when 'unpinning' then now() + lease else p.next_attempt end,
             unpin_begun = p.unpin_begun or p.status = 'unpinning'
@@ -100,7 +103,7 @@ begin
                 else 'fresh'
             end,
             p.attempts,
-            extract(epoch from now() - p.placed)::double precision,
+            coalesce(extract(epoch from moment - p.tried_since), 0)::double precision,
             reached,
             p.unpin_begun,
             -- Hints for whoever fetches it: who holds it, or what the newest pins name.
@@ -323,7 +326,8 @@ begin
 end
 $$;
 
--- Puts jobs back as they were, without counting an attempt: their pinner stops, or its Kubo is away.
+-- Puts jobs back as they were, without counting an attempt: their pinner stops, or its Kubo is away. How long they have
+-- to wait for Kubo does not bring their deadline nearer; what got no further than to ask for it was not tried at all.
 create function release_jobs(
     node uuid, keys bytea[], jobs bigint[], generations bigint[], retries_in double precision[]
 ) returns table (job bigint, generation bigint)
@@ -338,7 +342,11 @@ begin
         set status = case p.status when 'pinning' then 'queued'::public.placement_status else p.status end,
             generation = p.generation + 1, lease_until = null,
             next_attempt = now()
-                + make_interval(secs => retries_in[held.numbers[array_position(held.places, p.ctid)]])
+                + make_interval(secs => retries_in[held.numbers[array_position(held.places, p.ctid)]]),
+            tried_since = case
+                when p.attempts > 0 or retries_in[held.numbers[array_position(held.places, p.ctid)]] = 0 then
+                    p.tried_since + make_interval(secs => retries_in[held.numbers[array_position(held.places, p.ctid)]])
+            end
         where p.ctid = any (held.places)
         returning p.job, p.generation - 1;
 end
@@ -417,7 +425,8 @@ begin
 end
 $$;
 
--- Fails up to `max_rows` placements of a node that waited for another attempt past their deadline.
+-- Fails up to `max_rows` placements of a node that waited for another attempt past their deadline, while the node could
+-- have made one.
 create function fail_overdue(node uuid, deadline interval, max_rows integer) returns bigint
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
     set plan_cache_mode = force_custom_plan
@@ -425,11 +434,13 @@ as $$
 declare
     overdue bytea[];
     failed bigint;
+    latest timestamptz :=
+        now() - (select make_interval(secs => n.idle_seconds) from public.nodes n where n.id = node) - deadline;
 begin
     select array_agg(o.content) into overdue
     from (
         select p.content from public.placements p
-        where p.node_id = node and p.status = 'queued' and p.attempts > 0 and p.placed < now() - deadline
+        where p.node_id = node and p.status = 'queued' and p.attempts > 0 and p.tried_since < latest
         order by p.next_attempt
         limit max_rows
     ) o;
@@ -437,7 +448,7 @@ begin
     update public.placements p
     set status = 'failed', generation = p.generation + 1, reason = 'DEADLINE'
     where p.content = any (overdue) and p.node_id = node
-        and p.status = 'queued' and p.attempts > 0 and p.placed < now() - deadline;
+        and p.status = 'queued' and p.attempts > 0 and p.tried_since < latest;
     get diagnostics failed = row_count;
     perform public.note_failed_copies(overdue);
     perform public.settle(overdue);

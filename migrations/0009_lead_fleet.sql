@@ -200,14 +200,14 @@ begin
     return query
         update public.placements p
         set status = 'unpinning', generation = p.generation + 1, lease_until = null, attempts = 0, moved = false,
-            placed = now(), next_attempt = now(), error = null, reason = null
+            tried_since = null, next_attempt = now(), error = null, reason = null
         from unnest(keys, node_ids, steps) as s (content, node_id, step)
         where s.step = 'release' and p.content = s.content and p.node_id = s.node_id and p.status <> 'unpinning'
         returning p.job, p.node_id, p.generation;
     return query
         update public.placements p
         set status = 'queued', generation = p.generation + 1, lease_until = null, attempts = 0, moved = true,
-            placed = now(), next_attempt = now(), error = null, reason = null, after = null
+            tried_since = null, next_attempt = now(), error = null, reason = null, after = null
         from unnest(keys, node_ids, steps) as s (content, node_id, step)
         where s.step = 'restore' and p.content = s.content and p.node_id = s.node_id and p.status in ('unpinning', 'failed')
         returning p.job, p.node_id, p.generation;
@@ -334,7 +334,7 @@ begin
     perform 1 from public.contents where key = any (keys) order by key for no key update;
     update public.placements p
     set status = 'queued', generation = p.generation + 1, lease_until = null, attempts = 0, moved = true,
-        placed = now(), next_attempt = now()
+        tried_since = null, next_attempt = now()
     where p.content = any (keys) and p.node_id = node and p.status = 'pinned';
     get diagnostics lost = row_count;
     perform public.settle(keys);

@@ -212,7 +212,7 @@ pub struct Worker {
     pub sweep: Duration,
     /// A pin without progress for this long is given up for now; never more than `deadline`.
     pub stall: Duration,
-    /// A pin is given up for good after this long.
+    /// A pin is given up for good this long after its first attempt.
     pub deadline: Duration,
     /// Between two comparisons of what Kubo holds with what its placements say.
     pub reconcile: Duration,

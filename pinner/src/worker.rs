@@ -141,6 +141,7 @@ pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
         stop: stop.clone(),
     });
     hand_back(&running.worker).await;
+    sweep::keep_time(&running.worker).await;
     // Before anything else is pinned: that is verified already.
     let before = verify::latest(&running.worker).await;
     let mut jobs = JoinSet::new();

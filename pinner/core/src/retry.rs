@@ -9,7 +9,7 @@ pub struct RetryPolicy {
     pub base: Duration,
     /// The longest wait.
     pub max: Duration,
-    /// How long after it was placed a content may still be tried.
+    /// How long after its first attempt began a content may still be tried.
     pub deadline: Duration,
 }
 
@@ -33,7 +33,7 @@ pub enum Next {
 }
 
 impl RetryPolicy {
-    /// Decides after the `attempts`-th failure (1 for the first), `age` after the work was placed.
+    /// Decides after the `attempts`-th failure (1 for the first), `age` after the first attempt began.
     /// `jitter` in 0.0..1.0 takes up to a fifth off the wait, so that many failures do not come back at once.
     pub fn after_failure(&self, attempts: u32, age: Duration, jitter: f64) -> Next {
         let doublings = attempts.saturating_sub(1).min(20);

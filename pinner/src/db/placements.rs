@@ -18,7 +18,7 @@ pub struct Job {
     pub lane: Lane,
     /// Failed attempts before this one.
     pub attempts: u32,
-    /// How long ago it was placed.
+    /// How long ago its first attempt began, apart from when the node could not work.
     pub age: Duration,
     /// Its turn, if it was taken in the order of turns.
     pub turn: Option<i64>,
@@ -128,6 +128,19 @@ pub async fn hand_back(db: &Database, node: NodeId) -> sqlx::Result<i64> {
 /// Puts back what `node` took and then lost its lease on.
 pub async fn expire_leases(db: &Database, node: NodeId) -> sqlx::Result<i64> {
     sqlx::query_scalar("select expire_leases($1)").bind(node.uuid()).fetch_one(&db.worker).await
+}
+
+/// Notes that the pinner of `node` looks after it, and whether the node can work. All the time since the last such note
+/// counts as idle if it cannot, or if that was longer ago than `at_most`, since then nobody was there.
+pub async fn keep_time(db: &Database, node: NodeId, can_work: bool, at_most: Duration) -> sqlx::Result<()> {
+    let noted = sqlx::query(
+        "update nodes set swept = now(), idle_seconds = idle_seconds + case
+             when $2 and swept > now() - $3 then 0
+             else coalesce(extract(epoch from now() - swept), 0)
+         end::double precision
+         where id = $1",
+    );
+    noted.bind(node.uuid()).bind(can_work).bind(interval(at_most)).execute(&db.worker).await.map(|_| ())
 }
 
 /// Fails up to `max` placements of `node` that waited for another attempt past their deadline. Gives how many.

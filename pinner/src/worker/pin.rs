@@ -161,7 +161,7 @@ fn explain(worker: &Worker, reason: Reason, progress: Progress) -> String {
             )
         }
         Reason::Deadline => {
-            format!("not complete {} s after it was asked for, and given up", settings.retry.deadline.as_secs())
+            format!("not complete {} s after it was first tried, and given up", settings.retry.deadline.as_secs())
         }
         _ => format!("no block arrived for {stall} s; no peer that has the content was found"),
     }

@@ -6,8 +6,12 @@ use crate::db::placements;
 /// Placements or pins whose time is up that one step of a sweep takes, so that its locks are short.
 const EXPIRED_MAX: i32 = 500;
 
+/// A node that was not swept for so many times the usual was without a pinner, or without a database.
+const SWEEPS_MISSED: u32 = 4;
+
 /// Puts back work whose lease ran out, ends what is past its time, and lets go what was kept for a replacement.
 pub(super) async fn run(worker: &Worker) {
+    keep_time(worker).await;
     if let Err(error) = expire_leases(worker).await {
         tracing::warn!(%error, "cannot put back work whose lease ran out; the next sweep tries again");
     }
@@ -19,6 +23,16 @@ pub(super) async fn run(worker: &Worker) {
     }
     if let Err(error) = release_kept(worker).await {
         tracing::warn!(%error, "cannot let go what was kept for a replacement; the next sweep tries again");
+    }
+}
+
+/// Has the time not count towards any deadline in which this node could not work. Before anything is claimed, since what
+/// waits may be from before the node was away.
+pub(super) async fn keep_time(worker: &Worker) {
+    let can_work = *worker.kubo_ready.borrow() && !*worker.kubo_disk_full.borrow();
+    let at_most = worker.settings.sweep * SWEEPS_MISSED;
+    if let Err(error) = placements::keep_time(&worker.db, worker.node, can_work, at_most).await {
+        tracing::warn!(%error, "cannot note whether this node works; the next sweep tries again");
     }
 }
 

@@ -72,3 +72,74 @@ async fn a_replace_keeps_what_some_node_holds_and_has_sought_what_none_does() {
     assert_eq!(kubo.calls("pin/add", &cid), 2);
     kubo.check();
 }
+
+/// Both that was never tried and what has one attempt behind it wait for longer than they may be tried.
+#[tokio::test]
+async fn what_waits_for_a_node_that_cannot_work_does_not_reach_its_deadline_by_that() {
+    let (database, kubo, pinner, org) = stage(|setup| {
+        setup
+            .with("ANCHORAGE_WORKER_PATIENCE_SECONDS", 1)
+            .with("ANCHORAGE_WORKER_STALL_SECONDS", 3)
+            .with("ANCHORAGE_WORKER_DEADLINE_SECONDS", 6)
+    })
+    .await;
+    let admin = database.pool("postgres");
+    kubo.plan(|_, before| if before == 0 { Addition::Silence } else { Addition::After(Duration::ZERO) });
+    let tried = cids::fresh();
+    let mut pins = vec![org.pin(&tried).await];
+    until("it is tried", SOON, async || (kubo.calls("pin/add", &tried) > 0).then_some(())).await;
+    kubo.look(|record| record.disk_is_full = true);
+    for _ in 0..3 {
+        pins.push(org.pin(&cids::fresh()).await);
+    }
+    until("they have waited for longer than their deadline", SOON, async || {
+        let waited = "select bool_and(created < now() - interval '9 s') from pins";
+        sqlx::query_scalar::<_, bool>(waited).fetch_one(&admin).await.unwrap().then_some(())
+    })
+    .await;
+    let attempts: Vec<i32> =
+        sqlx::query_scalar("select attempts from placements order by job").fetch_all(&admin).await.unwrap();
+    let (first, others) = attempts.split_first().unwrap();
+    // Some may have no place yet: what is new is kept off a full disk.
+    assert!(*first == 1 && others.iter().all(|attempts| *attempts == 0), "{attempts:?}");
+
+    kubo.look(|record| record.disk_is_full = false);
+    kubo.plan(|_, _| Addition::After(Duration::ZERO));
+    for pin in &pins {
+        until("it is pinned", SOON, async || {
+            let status = org.status(pin).await;
+            assert_ne!(status, "failed", "{}", org.get(&format!("/pins/{pin}")).await.body);
+            (status == "pinned").then_some(())
+        })
+        .await;
+    }
+    drop(pinner);
+    truth::check(&admin).await;
+    kubo.check();
+}
+
+/// Its sweeps have ended with it.
+#[tokio::test]
+async fn what_waits_for_a_pinner_that_is_away_does_not_reach_its_deadline_by_that() {
+    let (database, kubo) = (Database::new().await, FakeKubo::new().await);
+    let setup = Setup::new(&database, &kubo.url)
+        .with("ANCHORAGE_WORKER_PATIENCE_SECONDS", 1)
+        .with("ANCHORAGE_WORKER_STALL_SECONDS", 3)
+        .with("ANCHORAGE_WORKER_DEADLINE_SECONDS", 6);
+    let admin = database.pool("postgres");
+    kubo.plan(|_, before| if before == 0 { Addition::Silence } else { Addition::Standstill });
+    let pinner = setup.start().await;
+    let cid = cids::fresh();
+    pinner.org("acme").await.pin(&cid).await;
+    until("it is tried again", SOON, async || (kubo.calls("pin/add", &cid) > 1).then_some(())).await;
+    pinner.kill().await;
+    until("it has waited for longer than its deadline", SOON, async || {
+        let waited = "select bool_and(created < now() - interval '9 s') from pins";
+        sqlx::query_scalar::<_, bool>(waited).fetch_one(&admin).await.unwrap().then_some(())
+    })
+    .await;
+    kubo.plan(|_, _| Addition::After(Duration::ZERO));
+    let _back = setup.start().await;
+    truth::wait_for_rest(&admin, SOON).await;
+    kubo.check();
+}
