@@ -93,7 +93,8 @@ create table placements (
     -- Attempts that came to nothing. From the first on the placement is in the retry lane.
     attempts integer not null default 0,
     -- Since when this has been tried, by the node's own time (see nodes.idle_seconds): the deadline counts from here. The
-    -- first attempt sets it, so that nothing is given up for having waited for its turn.
+    -- first attempt after a request sets it, so that nothing is given up for having waited for its turn, or for what
+    -- somebody else asked for long ago. None under way: asked for once more since that attempt began.
     tried_since timestamptz,
     -- Infinite while an unpin waits for `after`.
     next_attempt timestamptz not null default now(),

@@ -161,7 +161,15 @@ begin
 end
 $$;
 
--- Places the contents of pins that this transaction has inserted: revives what had failed or was about to be unpinned,
+-- How long what is asked for once more waits for its next attempt, at most. As long as after a first failure: so whoever
+-- brings origins or blocks does not wait for somebody else's back-off, and asking again and again has a content that nobody
+-- has tried no more often than one that is new, each time by a request that counts towards limits.
+create function asked_anew_wait() returns interval
+language sql immutable parallel safe set search_path = pg_catalog, pg_temp
+as $$ select interval '5 seconds' $$;
+
+-- Places the contents of pins that this transaction has inserted: has what is sought already sought for as long as
+-- if it were new, revives what had failed or was about to be unpinned,
 -- fills up from the candidates of each pin (`width` for each, best first, none for no more) to its copies, settles, and
 -- notes in the orgs how far their times and turns went. The first so many candidates as `homes` says are where the content
 -- belongs by the map of that version; a content that is not put there, or nowhere, or is placed by another map than the
@@ -222,32 +230,34 @@ begin
                 cross join lateral (select o.turn from public.orgs o where o.id = asked.org_id offset 0) o
                 cross join lateral (
                     select * from public.placements p
-                    where p.content = asked.content and p.status in ('failed', 'unpinning', 'queued') offset 0
+                    where p.content = asked.content and p.status <> 'pinned' offset 0
                 ) p
                 cross join lateral (select node.turn from public.nodes node where node.id = p.node_id offset 0) node
                 group by p.content, p.node_id
+            ), sought as (
+                update public.placements p
+                set turn = least(p.turn, turns.turn), tried_since = null,
+                    next_attempt = case
+                        when p.status = 'queued' and p.attempts > 0 then
+                            least(p.next_attempt, now() + public.asked_anew_wait())
+                        else p.next_attempt
+                    end
+                from turns
+                where p.content = turns.content and p.node_id = turns.node_id and p.status in ('queued', 'pinning')
+                    and (p.tried_since is not null or (p.status = 'queued' and p.attempts = 0 and p.turn > turns.turn))
+                returning p.node_id, p.job, p.generation
             ), revived as (
                 update public.placements p
-                set status = 'queued',
-                    turn = case p.status when 'queued' then least(p.turn, turns.turn) else turns.turn end,
-                    generation = case p.status when 'queued' then p.generation else p.generation + 1 end,
-                    lease_until = case p.status when 'queued' then p.lease_until end,
-                    attempts = case p.status when 'queued' then p.attempts else 0 end,
-                    tried_since = case p.status when 'queued' then p.tried_since end,
-                    next_attempt = case p.status when 'queued' then p.next_attempt else now() end,
-                    error = case p.status when 'queued' then p.error end,
-                    reason = case p.status when 'queued' then p.reason end,
-                    moved = p.moved and p.status = 'queued',
-                    after = null
+                set status = 'queued', turn = turns.turn, generation = p.generation + 1, lease_until = null, attempts = 0,
+                    tried_since = null, next_attempt = now(), error = null, reason = null, moved = false, after = null
                 from turns
-                where p.content = turns.content and p.node_id = turns.node_id
-                    and (p.status <> 'queued' or (p.attempts = 0 and p.turn > turns.turn))
+                where p.content = turns.content and p.node_id = turns.node_id and p.status in ('failed', 'unpinning')
                 returning p.node_id, p.job, p.generation
             )
             select distinct on (r.node_id)
                 null::bigint, null, null::uuid[], null::bigint, null::bigint, null::integer, null::bigint, null::bigint,
                 null::timestamptz, null, null, null::timestamptz, null, r.node_id, r.job, r.generation
-            from revived r
+            from (select * from revived union all select * from sought) r
             order by r.node_id, r.job desc;
     end if;
 

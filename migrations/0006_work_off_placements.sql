@@ -296,7 +296,8 @@ end
 $$;
 
 -- Attempts that came to nothing: another one after so many seconds, or none where that is null. Where it does not
--- count, nothing was wrong with it but the time it took: it goes on in the retry lane.
+-- count, nothing was wrong with it but the time it took: it goes on in the retry lane. What was asked for once more
+-- while it was under way is not given up by what was left to those who asked before, and does not wait for long.
 -- Gives the jobs that were the caller's.
 create function fail_pins(
     node uuid, keys bytea[], jobs bigint[], generations bigint[], whys text[], reasons text[], counts boolean[],
@@ -314,10 +315,19 @@ begin
     foreach n in array coalesce(held.numbers, '{}') loop
         return query
             update public.placements p
-            set status = case when retries_in[n] is null then 'failed' else 'queued' end::public.placement_status,
+            set status = case
+                    when retries_in[n] is null and p.tried_since is not null then 'failed' else 'queued'
+                end::public.placement_status,
                 attempts = case when counts[n] then p.attempts + 1 else greatest(p.attempts, 1) end,
-                lease_until = null, error = whys[n], reason = reasons[n], generation = p.generation + 1,
-                next_attempt = coalesce(now() + make_interval(secs => retries_in[n]), p.next_attempt)
+                lease_until = null, generation = p.generation + 1,
+                error = case when retries_in[n] is not null or p.tried_since is not null then whys[n] end,
+                reason = case when retries_in[n] is not null or p.tried_since is not null then reasons[n] end,
+                next_attempt = case
+                    -- least() passes over what is null.
+                    when p.tried_since is null then
+                        now() + least(make_interval(secs => retries_in[n]), public.asked_anew_wait())
+                    else coalesce(now() + make_interval(secs => retries_in[n]), p.next_attempt)
+                end
             where p.content = keys[n] and p.node_id = node and p.generation = generations[n] and p.status = 'pinning'
             returning p.job, generations[n];
     end loop;

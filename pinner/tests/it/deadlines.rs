@@ -52,6 +52,95 @@ async fn a_pin_whose_last_copy_is_lost_is_pinned_while_that_is_sought_then_faile
     kubo.check();
 }
 
+/// The first one's attempt gets on until its deadline; the second one asks while it is under way.
+#[tokio::test]
+async fn what_is_asked_for_while_it_is_under_way_is_not_given_up_at_the_deadline_of_who_asked_before() {
+    let (database, kubo, pinner, org) =
+        stage(|setup| setup.with("ANCHORAGE_WORKER_STALL_SECONDS", 2).with("ANCHORAGE_WORKER_DEADLINE_SECONDS", 10))
+            .await;
+    let other = pinner.org("another").await;
+    kubo.plan(|_, before| match before {
+        0 => Addition::Drip(Duration::from_millis(300)),
+        _ => Addition::After(Duration::ZERO),
+    });
+    let cid = cids::fresh();
+    let early = org.pin(&cid).await;
+    until("it has come some way", SOON, async || {
+        let blocks = &org.get(&format!("/pins/{early}")).await.expect(200)["info"]["blocks"];
+        (blocks.as_str().unwrap().parse::<u32>().unwrap() >= 15).then_some(())
+    })
+    .await;
+    let late = other.pin(&cid).await;
+    both_end_pinned([(&org, &early), (&other, &late)]).await;
+    truth::wait_for_rest(&database.pool("postgres"), SOON).await;
+    assert_eq!(kubo.calls("pin/add", &cid), 2);
+    kubo.check();
+}
+
+/// After the second attempt there is no time for a third one until the first one's deadline.
+#[tokio::test]
+async fn what_is_asked_for_while_it_waits_is_not_given_up_at_the_deadline_of_who_asked_before() {
+    let (database, kubo, pinner, org) =
+        stage(|setup| setup.with("ANCHORAGE_WORKER_STALL_SECONDS", 1).with("ANCHORAGE_WORKER_DEADLINE_SECONDS", 12))
+            .await;
+    let other = pinner.org("another").await;
+    kubo.plan(|_, before| if before < 2 { Addition::Silence } else { Addition::After(Duration::ZERO) });
+    let cid = cids::fresh();
+    let early = org.pin(&cid).await;
+    until("it waits for its second attempt", SOON, async || {
+        let info = &org.get(&format!("/pins/{early}")).await.expect(200)["info"];
+        (info["phase"] == "waiting").then_some(())
+    })
+    .await;
+    let late = other.pin(&cid).await;
+    both_end_pinned([(&org, &early), (&other, &late)]).await;
+    truth::wait_for_rest(&database.pool("postgres"), SOON).await;
+    assert_eq!(kubo.calls("pin/add", &cid), 3);
+    kubo.check();
+}
+
+async fn both_end_pinned(pins: [(&Client, &String); 2]) {
+    for (org, pin) in pins {
+        until("it is pinned", SOON * 2, async || {
+            let status = org.status(pin).await;
+            assert_ne!(status, "failed", "{}", org.get(&format!("/pins/{pin}")).await.body);
+            (status == "pinned").then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_for_again_does_not_wait_for_a_back_off_and_asking_often_brings_it_no_nearer() {
+    let (database, kubo, pinner, org) = stage(|setup| setup.with("ANCHORAGE_WORKER_STALL_SECONDS", 1)).await;
+    let other = pinner.org("another").await;
+    let admin = database.pool("postgres");
+    kubo.plan(|_, before| if before == 0 { Addition::Silence } else { Addition::After(Duration::ZERO) });
+    let cid = cids::fresh();
+    org.pin(&cid).await;
+    until("it waits", SOON, async || {
+        let waits = "update placements set next_attempt = now() + interval '15 minutes' where status = 'queued' and attempts > 0";
+        (sqlx::query(waits).execute(&admin).await.unwrap().rows_affected() == 1).then_some(())
+    })
+    .await;
+    let next = async || {
+        let next = "select extract(epoch from next_attempt)::float8 from placements";
+        sqlx::query_scalar::<_, f64>(next).fetch_one(&admin).await.unwrap()
+    };
+    let before = next().await;
+    other.pin(&cid).await;
+    let once = next().await;
+    assert!(once < before, "{once} is not before {before}");
+    for org in [&org, &other] {
+        org.pin(&cid).await;
+    }
+    // Claimed or not, that is when it is due.
+    assert_eq!(next().await, once);
+    truth::wait_for_rest(&admin, SOON).await;
+    assert_eq!(kubo.calls("pin/add", &cid), 2);
+    kubo.check();
+}
+
 /// As after a loss that the node has noticed and its pins have not: nothing is told of it by a status.
 #[tokio::test]
 async fn a_replace_keeps_what_some_node_holds_and_has_sought_what_none_does() {
