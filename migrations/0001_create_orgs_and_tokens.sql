@@ -41,6 +41,8 @@ create table orgs (
     last_pin_created timestamptz not null default 'epoch',
     -- The turn of the org's newest placement: see placements.turn. Under the same lock.
     turn bigint not null default 0,
+    -- In whose name its placements are tried again: see placements.share.
+    share integer not null generated always as (1 + (uuid_hash_extended(id, 0) & 1073741823)::integer) stored,
     -- The most pins, and the most bytes of content, each content counted once; none for no limit.
     max_pins bigint check (max_pins >= 0),
     max_bytes bigint check (max_bytes >= 0)

@@ -92,6 +92,9 @@ create table placements (
     lease_until timestamptz,
     -- Attempts that came to nothing. From the first on the placement is in the retry lane.
     attempts integer not null default 0,
+    -- Fair queueing of the retry lane, which turns are no good for: they are as old as what failed. Shares are served in a
+    -- circle. A number for the org that asked last, which tells nobody who that is; 0 for the leader's copies.
+    share integer not null default 0,
     -- Since when this has been tried, by the node's own time (see nodes.idle_seconds): the deadline counts from here. The
     -- first attempt after a request sets it, so that nothing is given up for having waited for its turn, or for what
     -- somebody else asked for long ago. None under way: asked for once more since that attempt began.
@@ -119,8 +122,9 @@ create table placements (
 create index placements_fresh on placements (node_id, turn, job) where status = 'queued' and attempts = 0 and not moved;
 -- The lane of copies.
 create index placements_moved on placements (node_id, job) where status = 'queued' and attempts = 0 and moved;
--- The retry lane.
+-- The retry lane: all of it, and share by share.
 create index placements_retry on placements (node_id, next_attempt) where status = 'queued' and attempts > 0;
+create index placements_share on placements (node_id, share, next_attempt) where status = 'queued' and attempts > 0;
 -- What is to be let go.
 create index placements_unpin on placements (node_id, next_attempt) where status = 'unpinning';
 -- What waits for another content.

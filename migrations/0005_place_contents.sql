@@ -225,9 +225,9 @@ begin
         return query
             -- A row for each content and node with the turn that the first pin to ask for it gives.
             with turns as (
-                select p.content, p.node_id, min(greatest(o.turn, node.turn) + asked.n) as turn
+                select p.content, p.node_id, min(greatest(o.turn, node.turn) + asked.n) as turn, max(o.share) as share
                 from unnest(pin_orgs, contents) with ordinality as asked (org_id, content, n)
-                cross join lateral (select o.turn from public.orgs o where o.id = asked.org_id offset 0) o
+                cross join lateral (select o.turn, o.share from public.orgs o where o.id = asked.org_id offset 0) o
                 cross join lateral (
                     select * from public.placements p
                     where p.content = asked.content and p.status <> 'pinned' offset 0
@@ -237,6 +237,7 @@ begin
             ), sought as (
                 update public.placements p
                 set turn = least(p.turn, turns.turn), tried_since = null,
+                    share = case when p.moved then 0 else turns.share end,
                     next_attempt = case
                         when p.status = 'queued' and p.attempts > 0 then
                             least(p.next_attempt, now() + public.asked_anew_wait())
@@ -244,11 +245,14 @@ begin
                     end
                 from turns
                 where p.content = turns.content and p.node_id = turns.node_id and p.status in ('queued', 'pinning')
-                    and (p.tried_since is not null or (p.status = 'queued' and p.attempts = 0 and p.turn > turns.turn))
+                    and (
+                        p.tried_since is not null or (p.share <> turns.share and not p.moved)
+                        or (p.status = 'queued' and p.attempts = 0 and p.turn > turns.turn)
+                    )
                 returning p.node_id, p.job, p.generation
             ), revived as (
                 update public.placements p
-                set status = 'queued', turn = turns.turn, generation = p.generation + 1, lease_until = null, attempts = 0,
+                set status = 'queued', turn = turns.turn, share = turns.share, generation = p.generation + 1, lease_until = null, attempts = 0,
                     tried_since = null, next_attempt = now(), error = null, reason = null, moved = false, after = null
                 from turns
                 where p.content = turns.content and p.node_id = turns.node_id and p.status in ('failed', 'unpinning')
@@ -305,14 +309,14 @@ begin
                 end
             ))
         ), turns as (
-            select chosen.org_id, chosen.content, c.node_id, greatest(o.turn, node.turn) + chosen.place as turn
+            select chosen.org_id, chosen.content, c.node_id, greatest(o.turn, node.turn) + chosen.place as turn, o.share
             from chosen
-            cross join lateral (select o.turn from public.orgs o where o.id = chosen.org_id offset 0) o
+            cross join lateral (select o.turn, o.share from public.orgs o where o.id = chosen.org_id offset 0) o
             cross join lateral unnest(chosen.nodes) as c (node_id)
             cross join lateral (select node.turn from public.nodes node where node.id = c.node_id offset 0) node
         ), inserted as (
-            insert into public.placements as p (content, node_id, turn)
-            select t.content, t.node_id, min(t.turn) from turns t group by t.content, t.node_id
+            insert into public.placements as p (content, node_id, turn, share)
+            select t.content, t.node_id, min(t.turn), max(t.share) from turns t group by t.content, t.node_id
             returning p.node_id, p.job, p.generation
         ), moved as (
             update public.orgs o

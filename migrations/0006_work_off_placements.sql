@@ -7,15 +7,84 @@
 -- What is called often keeps its plans, made while tables may have been small. So rows are looked up key by key (a
 -- lateral join with "offset 0"), locked, and changed by where they are. What is called rarely is planned each time.
 
+-- Where up to `most` due retries of a node are, for changing them in this transaction. If there are more, one of each share
+-- in a circle that goes on behind `last_share`, and of each the one that has been due for longest: so what is tried again
+-- for one org waits for at most one of each other's, and not for the thousands that one of them has. `reached` is the share
+-- that was served last. While the fleet is paused the leader's share is passed over.
+create function due_retries(node uuid, most integer, last_share integer, out places tid[], out reached integer)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
+    set enable_sort = off
+as $$
+declare
+    least_share integer := case when public.is_paused() then 1 else 0 end;
+    upcoming integer;
+    place tid;
+    is_served boolean := true;
+begin
+    reached := greatest(last_share, least_share - 1);
+    if least_share = 0 and (
+        select count(*) from (
+            select from public.placements p
+            where p.node_id = node and p.status = 'queued' and p.attempts > 0 and p.next_attempt <= now()
+            order by p.next_attempt
+            limit most + 1
+        ) due
+    ) <= most then
+        places := array(
+            select p.ctid from public.placements p
+            where p.node_id = node and p.status = 'queued' and p.attempts > 0 and p.next_attempt <= now()
+            order by p.next_attempt
+            limit most
+            for no key update skip locked
+        );
+        return;
+    end if;
+    places := '{}';
+    while cardinality(places) < most loop
+        upcoming := (
+            select p.share from public.placements p
+            where p.node_id = node and p.status = 'queued' and p.attempts > 0 and p.share > reached
+            order by p.share
+            limit 1
+        );
+        if upcoming is null then
+            -- Once more around, unless nothing was found the last time.
+            exit when not is_served;
+            is_served := false;
+            reached := least_share - 1;
+            continue;
+        end if;
+        reached := upcoming;
+        select l.ctid into place from (
+            -- Pairs are compared, so that no index but that of shares has the order.
+            select p.ctid from public.placements p
+            where p.node_id = node and p.status = 'queued' and p.attempts > 0
+                and (p.share, p.next_attempt) >= (upcoming, '-infinity'::timestamptz)
+                and (p.share, p.next_attempt) <= (upcoming, now())
+                and p.ctid <> all (places)
+            order by p.share, p.next_attempt
+            limit 1
+            for no key update skip locked
+        ) l;
+        if found then
+            places := places || place;
+            is_served := true;
+        end if;
+    end loop;
+end
+$$;
+
 -- Takes due jobs of a node: new ones in the order of their turns (`oldest`) and from the other end (`newest`), copies
--- that the leader asked for (`copies`), ones that were tried before (`retries`) and unpins, each up to its number. `turn`
--- is the highest that was taken in order. While the fleet is paused nothing of what the leader asked for is taken.
+-- that the leader asked for (`copies`), ones that were tried before (`retries`, see due_retries) and unpins, each up to its
+-- number. `turn` is the highest that was taken in order, `share` the last that was served of retries. While the fleet is
+-- paused nothing of what the leader asked for is taken.
 create function claim(
-    node uuid, oldest integer, newest integer, copies integer, retries integer, unpins integer, lease interval
+    node uuid, oldest integer, newest integer, copies integer, retries integer, unpins integer, lease interval,
+    last_share integer
 )
 returns table (
     content bytea, job bigint, generation bigint, lane text, attempts integer, age_seconds double precision,
-    turn bigint, unpin_begun boolean, origins text[]
+    turn bigint, share integer, unpin_begun boolean, origins text[]
 )
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
     -- The order is an index's: sorting what waits looks cheap only as long as that is little.
@@ -25,6 +94,8 @@ as $$
 declare
     due tid[] := '{}';
     reached bigint;
+    again record;
+    reached_share integer;
     paused boolean := public.is_paused();
     -- The node's own time.
     moment timestamptz := now() - (select make_interval(secs => n.idle_seconds) from public.nodes n where n.id = node);
@@ -57,14 +128,9 @@ begin
         );
     end if;
     if retries > 0 then
-        due := due || array(
-            select p.ctid from public.placements p
-            where p.node_id = node and p.status = 'queued' and p.attempts > 0 and p.next_attempt <= now()
-                and not (p.moved and paused)
-            order by p.next_attempt
-            limit retries
-            for no key update skip locked
-        );
+        again := public.due_retries(node, retries, last_share);
+        due := due || again.places;
+        reached_share := again.reached;
     end if;
     -- A claim need not outlive the database's failure: what is lost is taken once more, under the same generation and
     -- by the same node. But that an unpin has begun must never be forgotten.
@@ -105,6 +171,7 @@ begin
             p.attempts,
             coalesce(extract(epoch from moment - p.tried_since), 0)::double precision,
             reached,
+            reached_share,
             p.unpin_begun,
             -- Hints for whoever fetches it: who holds it, or what the newest pins name.
             case when p.moved then array(
@@ -526,9 +593,9 @@ end
 $$;
 
 revoke all on function
-    claim(uuid, integer, integer, integer, integer, integer, interval), hand_back(uuid), expire_leases(uuid),
+    claim(uuid, integer, integer, integer, integer, integer, interval, integer), hand_back(uuid), expire_leases(uuid),
     held_jobs(uuid, bytea[], bigint[], bigint[]), lock_jobs(uuid, bytea[], bigint[], bigint[]),
-    charge(bytea[], bigint[]), note_failed_copies(bytea[]),
+    due_retries(uuid, integer, integer), charge(bytea[], bigint[]), note_failed_copies(bytea[]),
     report_progress(uuid, bytea[], bigint[], bigint[], bigint[], bigint[], interval),
     finish_pins(uuid, bytea[], bigint[], bigint[], bigint[], bigint[]),
     fail_pins(uuid, bytea[], bigint[], bigint[], text[], text[], boolean[], double precision[]),
@@ -538,7 +605,7 @@ revoke all on function
     fail_overdue(uuid, interval, integer), keep_until(bytea, bytea), release_kept(uuid), expire_pins(integer)
 from public;
 grant execute on function
-    claim(uuid, integer, integer, integer, integer, integer, interval), hand_back(uuid), expire_leases(uuid),
+    claim(uuid, integer, integer, integer, integer, integer, interval, integer), hand_back(uuid), expire_leases(uuid),
     held_jobs(uuid, bytea[], bigint[], bigint[]),
     report_progress(uuid, bytea[], bigint[], bigint[], bigint[], bigint[], interval),
     finish_pins(uuid, bytea[], bigint[], bigint[], bigint[], bigint[]),

@@ -178,10 +178,14 @@ as $$
 begin
     perform public.fence('scheduler', held_epoch);
     return query
-        insert into public.placements as p (content, node_id, status, turn, moved, error, reason)
+        insert into public.placements as p (content, node_id, status, turn, share, moved, error, reason)
         select
             s.content, s.node_id, case s.step when 'add' then 'queued' else 'failed' end::public.placement_status,
             coalesce(waiting.turn, (select n.turn + 1 from public.nodes n where n.id = s.node_id)),
+            case when held.is_held then 0 else coalesce((
+                select o.share from public.pins a join public.orgs o on o.id = a.org_id
+                where a.content = s.content limit 1
+            ), 0) end,
             coalesce(held.is_held, false), failure.error, failure.reason
         from unnest(keys, node_ids, steps) as s (content, node_id, step)
         left join lateral (
@@ -206,7 +210,7 @@ begin
         returning p.job, p.node_id, p.generation;
     return query
         update public.placements p
-        set status = 'queued', generation = p.generation + 1, lease_until = null, attempts = 0, moved = true,
+        set status = 'queued', generation = p.generation + 1, lease_until = null, attempts = 0, moved = true, share = 0,
             tried_since = null, next_attempt = now(), error = null, reason = null, after = null
         from unnest(keys, node_ids, steps) as s (content, node_id, step)
         where s.step = 'restore' and p.content = s.content and p.node_id = s.node_id and p.status in ('unpinning', 'failed')
@@ -333,7 +337,7 @@ declare
 begin
     perform 1 from public.contents where key = any (keys) order by key for no key update;
     update public.placements p
-    set status = 'queued', generation = p.generation + 1, lease_until = null, attempts = 0, moved = true,
+    set status = 'queued', generation = p.generation + 1, lease_until = null, attempts = 0, moved = true, share = 0,
         tried_since = null, next_attempt = now()
     where p.content = any (keys) and p.node_id = node and p.status = 'pinned';
     get diagnostics lost = row_count;

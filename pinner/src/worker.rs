@@ -145,7 +145,7 @@ pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
     // Before anything else is pinned: that is verified already.
     let before = verify::latest(&running.worker).await;
     let mut jobs = JoinSet::new();
-    let mut taken = 0;
+    let mut taken = Taken::default();
     let work = async {
         loop {
             tokio::select! {
@@ -177,15 +177,25 @@ pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
     hand_back(&running.worker).await;
 }
 
+/// What was taken since the start, for the next to be of others.
+#[derive(Debug, Default)]
+struct Taken {
+    /// New placements.
+    fresh: u64,
+    /// Whose retries were served last.
+    share: i32,
+}
+
 /// Claims what is due into free slots.
-async fn look(running: &Arc<Running>, listener: &mut Listener, jobs: &mut JoinSet<After>, taken: &mut u64) {
+async fn look(running: &Arc<Running>, listener: &mut Listener, jobs: &mut JoinSet<After>, taken: &mut Taken) {
     let answers = listener.begin();
     loop {
-        let room = running.full.limit(running.lanes.room(*taken, CLAIM_MAX));
+        let room = running.full.limit(running.lanes.room(taken.fresh, CLAIM_MAX));
         if room.total() == 0 || !*running.worker.kubo_ready.borrow() {
             break;
         }
-        let claimed = match placements::claim(&running.worker.db, running.worker.node, room, LEASE).await {
+        let worker = &running.worker;
+        let claimed = match placements::claim(&worker.db, worker.node, room, LEASE, taken.share).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 tracing::warn!(%error, "cannot claim work; the next sweep tries again");
@@ -194,8 +204,9 @@ async fn look(running: &Arc<Running>, listener: &mut Listener, jobs: &mut JoinSe
         };
         let more = claimed.len() >= CLAIM_MAX;
         for job in claimed {
-            *taken += u64::from(job.lane == Lane::Fresh);
-            running.worker.turn.fetch_max(job.turn.unwrap_or(0), Ordering::Relaxed);
+            taken.fresh += u64::from(job.lane == Lane::Fresh);
+            taken.share = job.share.unwrap_or(taken.share);
+            worker.turn.fetch_max(job.turn.unwrap_or(0), Ordering::Relaxed);
             let slot = running.lanes.take(job.lane);
             jobs.spawn(work(Arc::clone(running), slot, job));
         }

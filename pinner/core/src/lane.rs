@@ -3,6 +3,7 @@
 //! New placements, copies that the leader asked for, ones that were tried before and unpins have slots of their own. New ones are taken in the order
 //! of their turns, which is fair between orgs; but an org that has asked for thousands of contents that nobody has
 //! would wait behind them for hours with the next one. So every fourth is taken from the other end: the last come.
+//! Placements that were tried before take turns by the org that they are for (`due_retries` in migration 0006).
 
 /// Of so many new placements one is taken from the end of the queue.
 const LAST_COME_EVERY: u64 = 4;

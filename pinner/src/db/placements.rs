@@ -22,6 +22,8 @@ pub struct Job {
     pub age: Duration,
     /// Its turn, if it was taken in the order of turns.
     pub turn: Option<i64>,
+    /// Whose retries were served last when it was claimed, if there was room for any.
+    pub share: Option<i32>,
     /// Whether Kubo may once have been told to let the content go, and may yet do it.
     pub unpin_begun: bool,
     /// Peers that clients named as having the content.
@@ -74,8 +76,9 @@ fn content(bytes: &[u8]) -> sqlx::Result<ContentKey> {
     ContentKey::from_bytes(bytes).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
-/// Takes due jobs of `node`, as many as there is `room` for, for as long as `lease`.
-pub async fn claim(db: &Database, node: NodeId, room: Room, lease: Duration) -> sqlx::Result<Vec<Job>> {
+/// Takes due jobs of `node`, as many as there is `room` for, for as long as `lease`. `share` is the one whose retries were
+/// served last.
+pub async fn claim(db: &Database, node: NodeId, room: Room, lease: Duration, share: i32) -> sqlx::Result<Vec<Job>> {
     #[derive(FromRow)]
     struct Claimed {
         content: Vec<u8>,
@@ -85,11 +88,12 @@ pub async fn claim(db: &Database, node: NodeId, room: Room, lease: Duration) -> 
         attempts: i32,
         age_seconds: f64,
         turn: Option<i64>,
+        share: Option<i32>,
         unpin_begun: bool,
         origins: Vec<String>,
     }
     let count = |slots: usize| i32::try_from(slots).unwrap_or(i32::MAX);
-    let claimed: Vec<Claimed> = sqlx::query_as("select * from claim($1, $2, $3, $4, $5, $6, $7)")
+    let claimed: Vec<Claimed> = sqlx::query_as("select * from claim($1, $2, $3, $4, $5, $6, $7, $8)")
         .bind(node.uuid())
         .bind(count(room.oldest))
         .bind(count(room.newest))
@@ -97,6 +101,7 @@ pub async fn claim(db: &Database, node: NodeId, room: Room, lease: Duration) -> 
         .bind(count(room.retries))
         .bind(count(room.unpins))
         .bind(interval(lease))
+        .bind(share)
         .fetch_all(&db.worker)
         .await?;
     claimed
@@ -113,6 +118,7 @@ pub async fn claim(db: &Database, node: NodeId, room: Room, lease: Duration) -> 
                 attempts: row.attempts.unsigned_abs(),
                 age: Duration::from_secs_f64(row.age_seconds.max(0.0)),
                 turn: row.turn,
+                share: row.share,
                 unpin_begun: row.unpin_begun,
                 origins: row.origins,
             })

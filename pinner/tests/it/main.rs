@@ -34,6 +34,7 @@ mod pins_api;
 mod pool;
 mod probes;
 mod readme;
+mod retries;
 mod revocation;
 mod shared_blocks;
 mod shared_content;

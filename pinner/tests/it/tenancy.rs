@@ -15,7 +15,7 @@ async fn an_org_has_no_power_over_roles_tables_or_functions() {
     let seeded = Seeded::new().await;
     let refused = [
         "truncate pins".to_owned(),
-        format!("select claim('{}', 1, 1, 1, 1, 1, '1 s')", Uuid::from_u128(7)),
+        format!("select claim('{}', 1, 1, 1, 1, 1, '1 s', 0)", Uuid::from_u128(7)),
         "select settle('{x}')".to_owned(),
         "set row_security = off; select * from pins".to_owned(),
         "set role anchorage_owner".to_owned(),

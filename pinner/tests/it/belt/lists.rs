@@ -56,6 +56,7 @@ pub(super) const DEFINERS: &[Known] = &[
     ("claim for anchorage_worker", WORK),
     ("commit_map for anchorage_worker", LEAD),
     ("count_pins for nobody", INNER),
+    ("due_retries for nobody", INNER),
     ("end_gc for anchorage_worker", WORK),
     ("end_overdue_pause for anchorage_worker", LEAD),
     ("expire_leases for anchorage_worker", WORK),
