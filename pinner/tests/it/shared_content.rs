@@ -5,6 +5,7 @@ use crate::stage::{
     client::{ALL, Client, id},
     database::Database,
     fake_kubo::{Addition, FakeKubo},
+    map::wait_for_map_of,
     pinner::Setup,
     truth,
     wait::{SOON, until},
@@ -213,16 +214,7 @@ async fn eight_clients_on_few_contents_block_nobody_and_leave_nothing_stuck() {
     let two =
         Setup::new(&database, &kubos[0].url).with("ANCHORAGE_REPLICATION_MIN", 2).with("ANCHORAGE_REPLICATION_MAX", 2);
     let pinners = [two.start().await, two.sibling("node-1", &kubos[1].url).start().await];
-    until("each pinner knows both nodes", SOON, async || {
-        for pinner in &pinners {
-            let nodes = pinner.admin().get("/admin/v1/nodes").await.expect(200);
-            if nodes["nodes"].as_array().expect("a list").iter().filter(|node| node["live"] == true).count() < 2 {
-                return None;
-            }
-        }
-        Some(())
-    })
-    .await;
+    wait_for_map_of(&pinners.each_ref()).await;
     let contents: Vec<_> = (0..5).map(|_| cids::fresh()).collect();
     let seed: u64 = rand::random();
     println!("seed {seed}");

@@ -6,6 +6,7 @@ pub(crate) mod containers;
 pub(crate) mod database;
 pub(crate) mod described;
 pub(crate) mod fake_kubo;
+pub(crate) mod map;
 pub(crate) mod pinner;
 pub(crate) mod proxy;
 pub(crate) mod truth;

@@ -6,13 +6,17 @@ use crate::stage::{
     containers::KUBOS,
     database::Database,
     fake_kubo::FakeKubo,
+    map::{contents_of_each_node, wait_for_map_of},
     pinner::{Pinner, Setup},
     truth,
     wait::{SOON, until},
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 /// Waits until a pinner sees so many live nodes with a Kubo.
 async fn wait_for_nodes(pinner: &Pinner, live: usize) -> Vec<Value> {
@@ -34,8 +38,8 @@ async fn a_pin_is_on_both_kubos_long_before_any_sweep_and_so_is_its_end() {
         .with("ANCHORAGE_REPLICATION_MAX", 2)
         .with("ANCHORAGE_WORKER_SWEEP_SECONDS", 60);
     let pinners = [setup.start().await, setup.sibling("node-1", &KUBOS[1]).start().await];
+    wait_for_map_of(&pinners.each_ref()).await;
     for pinner in &pinners {
-        wait_for_nodes(pinner, 2).await;
         until("it listens to NATS", SOON, async || pinner.log().contains("connected to NATS").then_some(())).await;
     }
     let org = pinners[0].org("acme").await;
@@ -73,7 +77,10 @@ async fn when_a_pinner_leaves_in_order_the_others_go_on_and_it_is_welcome_back()
     let stays = setup.start().await;
     let second = setup.sibling("node-1", &kubos[1].url);
     let mut leaves = second.start().await;
+    // A node that leaves keeps its place in the map for a while: only so is there something that it is stood in for.
+    wait_for_map_of(&[&stays, &leaves]).await;
     let before = wait_for_nodes(&stays, 2).await;
+    let contents = contents_of_each_node(&admin, 10).await;
     leaves.signal(Signal::SIGTERM);
     assert_eq!(leaves.ended(SOON).await.code(), Some(0));
     wait_for_nodes(&stays, 1).await;
@@ -86,16 +93,17 @@ async fn when_a_pinner_leaves_in_order_the_others_go_on_and_it_is_welcome_back()
     })
     .await;
     let org = stays.org("acme").await;
-    for _ in 0..10 {
-        let pin = org.pin(&cids::fresh()).await;
+    for cid in &contents {
+        let pin = org.pin(cid).await;
         until("it is pinned", SOON, async || (org.status(&pin).await == "pinned").then_some(())).await;
     }
-    kubos[0].look(|record| assert_eq!(record.pinned.len(), 10, "nothing goes to who has left"));
-    let _back = second.start().await;
+    kubos[0].look(|record| assert_eq!(record.pinned.len(), contents.len(), "nothing goes to who has left"));
+    let back = second.start().await;
+    wait_for_map_of(&[&stays, &back]).await;
     // What it stood in for goes to where it belongs.
     truth::wait_for_rest(&admin, SOON).await;
     let held = kubos.each_ref().map(|kubo| kubo.look(|record| record.pinned.len()));
-    assert!(held[0] + held[1] == 10 && held[1] > 0, "{held:?}");
+    assert!(held[0] + held[1] == contents.len() && held[1] > 0, "{held:?}");
     let after = wait_for_nodes(&stays, 2).await;
     let ids = |nodes: &[Value]| nodes.iter().map(|node| node["id"].to_string()).collect::<Vec<_>>();
     assert_eq!(ids(&before), ids(&after), "under the same identity");
@@ -129,23 +137,31 @@ async fn what_found_too_few_nodes_gets_its_copies_when_there_are_enough() {
 #[tokio::test]
 async fn a_cordoned_node_gets_nothing_new_until_it_is_uncordoned() {
     let (database, kubos) = (Database::new().await, [FakeKubo::new().await, FakeKubo::new().await]);
+    let superuser = database.pool("postgres");
     let setup = Setup::new(&database, &kubos[0].url);
     let pinners = [setup.start().await, setup.sibling("node-1", &kubos[1].url).start().await];
-    wait_for_nodes(&pinners[0], 2).await;
+    wait_for_map_of(&pinners.each_ref()).await;
+    let contents = contents_of_each_node(&superuser, 20).await;
     let admin = pinners[0].admin();
     let cordoned = admin.post("/admin/v1/nodes/node-1/cordon", &json!({"reason": "test"})).await.expect(200);
     assert_eq!((&cordoned["scheduling"], &cordoned["reason"]), (&"Cordoned".into(), &"test".into()));
     let org = pinners[0].org("acme").await;
     // At once, although the other pinner's view of the fleet may be a beat old.
-    for n in 0..20 {
-        org.at(&pinners[n % 2].url).pin(&cids::fresh()).await;
+    for (n, cid) in contents.iter().enumerate() {
+        org.at(&pinners[n % 2].url).pin(cid).await;
     }
-    truth::wait_for_rest(&database.pool("postgres"), SOON).await;
-    assert_eq!(kubos.each_ref().map(|kubo| kubo.look(|record| record.pinned.len())), [20, 0]);
+    // No rest yet: what belongs on the cordoned node waits to go there.
+    let all = contents.len();
+    until("all are pinned", SOON, async || (org.count("pinned").await == all as u64).then_some(())).await;
+    assert_eq!(kubos.each_ref().map(|kubo| kubo.look(|record| record.pinned.len())), [all, 0]);
     admin.post("/admin/v1/nodes/node-1/uncordon", &json!({})).await.expect(200);
-    until("it is given work again", SOON, async || {
+    truth::wait_for_rest(&superuser, SOON).await;
+    let [stayed, went] = kubos.each_ref().map(|kubo| kubo.look(|record| record.pinned.clone()));
+    assert!(!went.is_empty() && stayed.is_disjoint(&went), "{stayed:?} {went:?}");
+    assert_eq!(stayed.union(&went).cloned().collect::<BTreeSet<_>>(), contents.into_iter().collect());
+    until("it is given new work again", SOON, async || {
         org.pin(&cids::fresh()).await;
-        kubos[1].look(|record| (!record.pinned.is_empty()).then_some(()))
+        kubos[1].look(|record| (record.pinned.len() > went.len()).then_some(()))
     })
     .await;
 }
