@@ -67,6 +67,23 @@ impl Scene {
         names.into_iter().map(ask).collect()
     }
 
+    /// Asks for the [`OTHERS`] while the lane is busy, and waits until they wait for it: they go into one batch.
+    async fn ask_others(&self) -> Vec<JoinHandle<Answer>> {
+        let before = self.placed().await;
+        let asked = self.ask((0..OTHERS).map(|n| format!("other {n}")));
+        until("they wait in the lane", SOON, async || (self.placed().await == before + OTHERS as u64).then_some(()))
+            .await;
+        asked
+    }
+
+    /// For how many pins nodes were chosen, which is the last thing before they are in a lane.
+    async fn placed(&self) -> u64 {
+        let stats = self.pinner.admin().get("/admin/v1/cache-stats").await.expect(200);
+        let caches = stats["caches"].as_array().unwrap();
+        let map = caches.iter().find(|cache| cache["name"] == "placement_map").expect("each tells of this one");
+        map["hits"].as_u64().unwrap() + map["misses"].as_u64().unwrap()
+    }
+
     /// Waits until so many statements of lanes stand still, and gives their backends.
     async fn waiting(&self, statements: usize) -> Vec<i32> {
         until(&format!("{statements} statements of lanes wait for the org"), SOON, async || {
@@ -131,10 +148,6 @@ impl Scene {
     }
 }
 
-fn others() -> impl Iterator<Item = String> {
-    (0..OTHERS).map(|n| format!("other {n}"))
-}
-
 /// What a client is told whose pin could not be written for sure.
 async fn is_unavailable(answer: JoinHandle<Answer>) {
     let answer = answer.await.unwrap();
@@ -148,8 +161,7 @@ async fn a_lane_that_is_killed_in_the_middle_of_its_statement_writes_each_pin_on
     let held = scene.hold().await;
     let first = scene.ask(["first".to_owned()]).remove(0);
     scene.waiting(1).await;
-    // They come while the lane is busy with the first one, and so go into one batch.
-    let others = scene.ask(others());
+    let others = scene.ask_others().await;
     for _ in 0..TRIES {
         scene.kill_the_waiting().await;
     }
@@ -170,7 +182,7 @@ async fn a_lane_whose_connection_breaks_while_its_statement_goes_on_writes_each_
     let held = scene.hold().await;
     let first = scene.ask(["first".to_owned()]).remove(0);
     scene.waiting(1).await;
-    let others = scene.ask(others());
+    let others = scene.ask_others().await;
     for broken in 1..=TRIES {
         // Postgres does not notice that nobody listens any more: it will write the pins when it can.
         scene.proxy.break_off();
@@ -209,7 +221,7 @@ async fn pins_whose_commit_was_never_confirmed_are_looked_up_and_not_written_aga
     let held = scene.hold().await;
     let first = scene.ask(["first".to_owned()]);
     scene.waiting(1).await;
-    let others = scene.ask(others());
+    let others = scene.ask_others().await;
     scene.proxy.hold_answers();
     held.rollback().await.unwrap();
     until("the first is stored", SOON, async || (scene.stored().await.len() == 1).then_some(())).await;
