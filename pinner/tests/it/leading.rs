@@ -8,6 +8,7 @@ use crate::stage::{
     proxy::Proxy,
     wait::{SOON, until},
 };
+use futures::StreamExt;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use sqlx::PgPool;
@@ -34,11 +35,17 @@ async fn wait_for_scheduler(admin: &PgPool, after: i64, within: Duration) -> Off
     until("somebody schedules", within, async || scheduler(admin).await.filter(|office| office.epoch > after)).await
 }
 
-async fn two(database: &Database) -> ([Pinner; 2], [FakeKubo; 2]) {
+async fn two(database: &Database, nats: &reqwest::Url) -> ([Pinner; 2], [FakeKubo; 2]) {
     let kubos = [FakeKubo::new().await, FakeKubo::new().await];
-    let setup = Setup::new(database, &kubos[0].url);
+    let setup = Setup::new(database, &kubos[0].url).with("ANCHORAGE_NATS_URL", nats);
     let pinners = [setup.start().await, setup.sibling("node-1", &kubos[1].url).start().await];
     (pinners, kubos)
+}
+
+/// A connection to NATS as the pinners have it.
+async fn connect(nats: &reqwest::Url) -> async_nats::Client {
+    let login = async_nats::ConnectOptions::with_user_and_password(nats.username().into(), "t".into());
+    login.connect(nats.as_str()).await.unwrap()
 }
 
 fn place(office: &Office) -> usize {
@@ -53,8 +60,8 @@ async fn says_that_it_leads(pinner: &Pinner) -> bool {
 
 #[tokio::test]
 async fn an_office_passes_on_and_its_old_holder_can_write_nothing() {
-    let database = Database::new().await;
-    let (pinners, _kubos) = two(&database).await;
+    let (database, nats) = (Database::new().await, containers::nats().parse().unwrap());
+    let (mut pinners, _kubos) = two(&database, &nats).await;
     let admin = database.pool("postgres");
     let first = wait_for_scheduler(&admin, 0, SOON).await;
     let (old, new) = (&pinners[place(&first)], &pinners[1 - place(&first)]);
@@ -82,16 +89,30 @@ async fn an_office_passes_on_and_its_old_holder_can_write_nothing() {
     until("it has noticed", SOON, async || (!says_that_it_leads(old).await).then_some(())).await;
     assert_eq!(scheduler(&admin).await.unwrap().epoch, second.epoch);
 
-    // One that leaves in order gives its office up at once; well before a lease would end.
+    // One that leaves in order gives its lease back; nobody has to wait for the lease's end.
+    let client = connect(&nats).await;
+    let mut leases = client.subscribe("$KV.anchorage_leader.*.scheduler").await.unwrap();
+    client.flush().await.unwrap();
+    let new = &mut pinners[place(&second)];
     new.signal(Signal::SIGTERM);
-    let third = wait_for_scheduler(&admin, second.epoch, Duration::from_secs(6)).await;
+    let given_back = async {
+        let gives_back = |message: &async_nats::Message| {
+            message.headers.as_ref()?.get("KV-Operation").filter(|what| what.as_str() == "DEL").map(drop)
+        };
+        while gives_back(&leases.next().await.expect("NATS stays")).is_none() {}
+    };
+    tokio::time::timeout(SOON, given_back).await.expect("the lease is given back");
+    assert_eq!(new.ended(SOON).await.code(), Some(0));
+    let kept = |line: &str| line.contains("the lease ends by itself") && line.contains("scheduler");
+    assert!(!new.log().lines().any(kept), "it was no longer its own to give back");
+    let third = wait_for_scheduler(&admin, second.epoch, SUCCESSION).await;
     assert_eq!(third.holder, first.holder);
 }
 
 #[tokio::test]
 async fn no_node_is_drained_between_the_look_at_a_content_and_the_step_that_it_leads_to() {
     let database = Database::new().await;
-    let (pinners, _kubos) = two(&database).await;
+    let (pinners, _kubos) = two(&database, &containers::nats().parse().unwrap()).await;
     let admin = database.pool("postgres");
     let office = wait_for_scheduler(&admin, 0, SOON).await;
     let worker = database.pool("anchorage_worker");
@@ -122,9 +143,9 @@ async fn a_nats_that_lost_everything_costs_an_office_and_no_pin() {
     let pinner = Setup::new(&database, &kubo.url).with("ANCHORAGE_NATS_URL", &url).start().await;
     let admin = database.pool("postgres");
     let first = wait_for_scheduler(&admin, 0, SOON).await;
-    let login = async_nats::ConnectOptions::with_user_and_password(url.username().into(), "t".into());
-    let streams = async_nats::jetstream::new(login.connect(url.as_str()).await.unwrap());
+    let streams = async_nats::jetstream::new(connect(&url).await);
     for stream in ["KV_anchorage_leader", "ANCHORAGE_WORK"] {
+        until("the stream was made", SOON, async || streams.get_stream(stream).await.ok().map(drop)).await;
         streams.delete_stream(stream).await.unwrap();
     }
     let org = pinner.org("acme").await;

@@ -27,11 +27,17 @@ fn text(value: &Value, key: &str) -> String {
     value[key].as_str().unwrap_or_else(|| panic!("no {key}: {value}")).to_owned()
 }
 
-/// Waits until this client is refused; gives how long that took.
-async fn refused(client: &Client, within: Duration) -> Duration {
-    let began = Instant::now();
-    until("the token is refused", within, async || (client.get("/pins").await.status == 401).then_some(())).await;
-    began.elapsed()
+/// Waits until this client is refused, whose token was revoked at that time; gives how long that took. Fails if it is
+/// accepted when it should be refused everywhere; how long an answer takes is up to the machine.
+async fn refused(client: &Client, revoked: Instant) -> Duration {
+    until("the token is refused", SOON, async || {
+        let asked = revoked.elapsed();
+        let status = client.get("/pins").await.status;
+        assert!(status != 200 || asked < EVERYWHERE_WITHIN, "accepted {asked:?} after it was revoked");
+        (status == 401).then_some(())
+    })
+    .await;
+    revoked.elapsed()
 }
 
 #[tokio::test]
@@ -46,28 +52,30 @@ async fn a_revoked_token_is_refused_here_at_once_and_everywhere_within_five_seco
     there.wait_for("[+]nats ok", 200).await;
     let (_, stays) = mint(&here, "acme", &["pins:read"]).await;
 
-    let mut delays = Duration::ZERO;
+    let mut delays = Vec::new();
     for _ in 0..12 {
         let (id, client) = mint(&here, "acme", &["pins:read"]).await;
         assert_eq!(client.at(&there.url).get("/pins").await.status, 200, "or what follows would prove nothing");
         let revoked = here.admin().delete(&format!("/admin/v1/tokens/{id}")).await.expect(200);
+        let since = Instant::now();
         assert_eq!((text(&revoked, "id"), text(&revoked, "org")), (id.clone(), "acme".into()));
         let first = client.get("/pins").await;
         is(&first, 401, "UNAUTHORIZED", "Bearer", "revoked");
         assert_eq!(first.body, client.with_token("no token").get("/pins").await.body, "nobody is told why");
-        delays += refused(&client.at(&there.url), EVERYWHERE_WITHIN).await;
+        delays.push(refused(&client.at(&there.url), since).await);
         let again = here.admin().delete(&format!("/admin/v1/tokens/{id}")).await.expect(200);
         assert_eq!(again, revoked, "asking twice is asking once");
     }
-    // By looking once a second alone it would be six seconds.
-    assert!(delays < Duration::from_secs(4), "NATS makes it quick: {delays:?}");
+    // By looking once a second alone every second one would take longer than half a second.
+    delays.sort();
+    assert!(delays[6] < Duration::from_millis(250), "NATS makes it quick: {delays:?}");
 
     proxy.cut();
     there.wait_for("[-]nats", 200).await;
     for _ in 0..3 {
         let (id, client) = mint(&here, "acme", &["pins:read"]).await;
         here.admin().delete(&format!("/admin/v1/tokens/{id}")).await.expect(200);
-        refused(&client.at(&there.url), EVERYWHERE_WITHIN).await;
+        refused(&client.at(&there.url), Instant::now()).await;
     }
     for pinner in [&here, &there] {
         assert_eq!(stays.at(&pinner.url).get("/pins").await.status, 200, "nothing else is refused");
@@ -103,10 +111,15 @@ async fn a_pinner_that_cannot_read_the_denylist_accepts_no_token_until_it_can() 
         } else {
             proxy.cut()
         }
+        // What it knows by now is the last that it hears.
         let since = Instant::now();
-        until("no token is accepted", SOON, async || (look().await.status == 503).then_some(())).await;
-        // The last look may have begun just before.
-        assert!(since.elapsed() < EVERYWHERE_WITHIN + Duration::from_secs(4), "{:?}", since.elapsed());
+        until("no token is accepted", SOON, async || {
+            let asked = since.elapsed();
+            let status = look().await.status;
+            assert!(status == 503 || asked < EVERYWHERE_WITHIN, "{status} {asked:?} after the last word");
+            (status == 503).then_some(())
+        })
+        .await;
         let answer = look().await;
         is(&answer, 503, "SERVICE_UNAVAILABLE", "revoked", "cut off");
         assert!(answer.headers.contains_key("retry-after"), "{answer:?}");

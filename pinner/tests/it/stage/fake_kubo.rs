@@ -87,6 +87,7 @@ pub(crate) struct FakeKubo {
     record: Arc<Mutex<Record>>,
     plan: Arc<Mutex<Arc<Plan>>>,
     present: watch::Sender<bool>,
+    holds_removals: watch::Sender<bool>,
 }
 
 impl FakeKubo {
@@ -100,11 +101,14 @@ impl FakeKubo {
             record: Arc::default(),
             plan: Arc::new(Mutex::new(plan)),
             present: watch::Sender::new(true),
+            holds_removals: watch::Sender::new(false),
         };
         let (record, plan, present) = (Arc::clone(&fake.record), Arc::clone(&fake.plan), fake.present.subscribe());
+        let holds_removals = fake.holds_removals.subscribe();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let call = Call { record: Arc::clone(&record), plan: Arc::clone(&plan) };
+                let holds_removals = holds_removals.clone();
+                let call = Call { record: Arc::clone(&record), plan: Arc::clone(&plan), holds_removals };
                 let mut present = present.clone();
                 tokio::spawn(async move {
                     if *present.borrow_and_update() {
@@ -129,6 +133,11 @@ impl FakeKubo {
         self.present.send_replace(present);
     }
 
+    /// From now on no `pin/rm` ends, or all may. They go on when the caller hangs up, as in a Kubo that has begun with them.
+    pub(crate) fn hold_removals(&self, holds: bool) {
+        self.holds_removals.send_replace(holds);
+    }
+
     /// Looks at what happened so far.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&mut Record) -> T) -> T {
         look(&mut self.record.lock().expect("nobody panics while holding this lock"))
@@ -148,6 +157,7 @@ impl FakeKubo {
 struct Call {
     record: Arc<Mutex<Record>>,
     plan: Arc<Mutex<Arc<Plan>>>,
+    holds_removals: watch::Receiver<bool>,
 }
 
 /// Notes that an operation on a CID has ended, also when its connection broke.
@@ -271,14 +281,16 @@ impl Call {
 
     /// As long as a removal takes; what is left to do of it is done also if the caller goes away meanwhile.
     async fn remove_slowly(&self, cid: &str) {
-        let takes = self.note(|record| record.removal_takes);
-        if takes.is_zero() {
+        let (takes, mut holds) = (self.note(|record| record.removal_takes), self.holds_removals.clone());
+        if takes.is_zero() && !*holds.borrow() {
             return;
         }
         let (record, cid) = (Arc::clone(&self.record), cid.to_owned());
         record.lock().expect("nobody panics while holding this lock").removing.insert(cid.clone());
         let removal = tokio::spawn(async move {
             tokio::time::sleep(takes).await;
+            // Whoever holds it may have ended with its test.
+            drop(holds.wait_for(|holds| !holds).await);
             let mut record = record.lock().expect("nobody panics while holding this lock");
             record.pinned.remove(&cid);
             record.removing.remove(&cid);
