@@ -33,6 +33,7 @@ async fn of_two_operators_one_leads_and_the_other_follows_at_once_when_it_resign
 
     let resigned = Instant::now();
     first.resign().await;
+    assert_ne!(holder().await.as_deref(), Some("first"), "it gave the lease back");
     assert!(following.await.unwrap());
     assert!(resigned.elapsed() < Duration::from_secs(10), "it did not wait for the lease to run out");
     assert_eq!(holder().await.as_deref(), Some("second"));

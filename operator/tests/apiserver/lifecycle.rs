@@ -46,8 +46,8 @@ async fn a_spec_becomes_a_cluster_and_a_second_look_writes_nothing() {
         names_of(&scene, Kind::Secret).await,
         ["demo-admin", "demo-database", "demo-nats", "demo-postgres", "demo-swarm-key", "demo-tokens"]
     );
-    let told = scene.events().await;
-    assert!(told.iter().any(|(_, reason, _)| reason == "Migrated"), "{told:?}");
+    // It is told after the status was written.
+    until("an Event", async || scene.events().await.into_iter().find(|(_, reason, _)| reason == "Migrated")).await;
 
     operator.end().await;
     let before = versions(&scene).await;
