@@ -47,11 +47,12 @@ async fn a_fleet_grows_and_shrinks_with_the_least_movement_and_nothing_below_its
     }
     let leaving = fleet.least_moved(&["node-3", "node-4"]).await;
     for node in ["node-3", "node-4"] {
+        let held = fleet.least_moved(&[node]).await;
         let answer = fleet.post(&format!("nodes/{node}/drain"), &json!({"reason": "it leaves"})).await;
-        assert_eq!(
-            (&answer["state"], &answer["drain"]["placementsTotal"]),
-            (&json!("draining"), &answer["drain"]["placementsRemaining"])
-        );
+        let drain = &answer["drain"];
+        assert_eq!((&answer["state"], &drain["placementsTotal"]), (&json!("draining"), &json!(held)), "{answer}");
+        // It may have begun.
+        assert!(drain["placementsRemaining"].as_u64().unwrap() <= held as u64, "{answer}");
     }
     for node in ["node-3", "node-4"] {
         fleet.wait_state(node, "drained").await;
@@ -117,8 +118,11 @@ async fn a_drain_comes_to_its_end_whoever_is_killed_meanwhile() {
     fleet.wait_settled(4).await;
     let watch = fleet.watch();
     fleet.post("nodes/node-3/drain", &json!({})).await;
-    until("it has begun", async || (fleet.node("node-3").await["placements"]["unpinning"] != json!(0)).then_some(()))
-        .await;
+    until("it has begun", async || {
+        let drain = &fleet.node("node-3").await["drain"];
+        (drain["placementsRemaining"].as_u64()? < drain["placementsTotal"].as_u64()?).then_some(())
+    })
+    .await;
     // The leader, and the one that is drained.
     let leader = fleet.leader().await;
     send(dev.pid_of(&format!("/pids/pinner/{leader}")), Signal::SIGKILL);
@@ -146,7 +150,7 @@ async fn a_plan_is_shown_applied_and_refused_once_it_is_stale() {
         Some(fleet.get("rebalance").await).filter(|plan| plan["partitions"] != json!(0))
     })
     .await;
-    let moves = plan["moves"].as_array().unwrap();
+    let (moves, version) = (plan["moves"].as_array().unwrap(), plan["mapVersion"].as_u64().unwrap());
     assert!(moves.iter().all(|step| step["to"] == "node-2" && step["why"] == "balance"), "{plan}");
     assert!(plan["contents"].as_u64().unwrap() > 10 && plan["bytes"].as_u64().unwrap() > 0, "{plan}");
     assert_eq!(fleet.fetched().await, 0, "nothing moves by itself");
@@ -165,7 +169,7 @@ async fn a_plan_is_shown_applied_and_refused_once_it_is_stale() {
 
     // The same from a terminal.
     let plan = fleet.command(&["rebalance", "--dry-run"]);
-    assert_eq!((&plan["moves"], &plan["mapVersion"]), (&json!([]), &json!(2)), "{plan}");
+    assert_eq!((&plan["moves"], &plan["mapVersion"]), (&json!([]), &json!(version + 1)), "{plan}");
     assert_eq!(fleet.command(&["rebalance"])["partitions"], json!(0));
     assert_eq!(fleet.command(&["cluster-presences"])["presences"].as_array().unwrap().len(), 3);
     assert_eq!(fleet.command(&["maintenance", "on", "--for", "1h", "--reason", "disks"])["reason"], "disks");

@@ -202,13 +202,19 @@ pub(crate) fn is_running(pid: u32) -> bool {
     stat(pid).is_some_and(|(state, _)| state != "Z")
 }
 
-/// The running children of a process whose command line contains `word`.
+/// The running children of a process that have `word` among their arguments.
 pub(crate) fn children(parent: u32, word: &str) -> Vec<u32> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|pid| stat(*pid).is_some_and(|(state, ppid)| ppid == parent && state != "Z"))
-        .filter(|pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(word)))
+        .filter(|pid| arguments(*pid).iter().any(|argument| argument == word))
         .collect()
+}
+
+/// The command line of a process; none once it has ended.
+fn arguments(pid: u32) -> Vec<String> {
+    let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split('\0').map(str::to_owned).collect()
 }
 
 /// State and parent of a process.

@@ -186,19 +186,16 @@ impl Fleet {
     pub(crate) async fn wait_settled(&self, nodes: usize) {
         let mut database = PgConnection::connect(&self.database).await.unwrap();
         until(&format!("all is settled on {nodes} nodes"), async || {
-            let open: i64 = sqlx::query_scalar(
+            // In one statement: a map that is committed between two looks would seem to have changed nothing.
+            let (open, map): (i64, Option<Vec<u8>>) = sqlx::query_as(
                 "select (select count(*) from contents where astray) + (select count(*) from changed_partitions)
                     + (select count(*) from placements p join nodes n on n.id = p.node_id
-                        where p.status <> 'pinned' and (n.kubo_seen > now() - presence_ttl() or p.status <> 'unpinning'))",
+                        where p.status <> 'pinned' and (n.kubo_seen > now() - presence_ttl() or p.status <> 'unpinning')),
+                    (select map from placement_maps join fleet on version = map_version)",
             )
             .fetch_one(&mut database)
             .await
             .unwrap();
-            let map: Option<Vec<u8>> =
-                sqlx::query_scalar("select map from placement_maps join fleet on version = map_version")
-                    .fetch_optional(&mut database)
-                    .await
-                    .unwrap();
             let map = pinner_core::map::PlacementMap::decode(&map?).unwrap();
             (open == 0 && map.nodes().len() == nodes).then_some(())
         })
