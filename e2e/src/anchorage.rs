@@ -148,8 +148,12 @@ impl Cluster {
             let found = self.namespace.get(&format!("pinnode/{node}"))?;
             let token = text(&found["status"]["drain"]["requestToken"]);
             ensure!(token == reason, "status.drain.requestToken is '{token}'");
-            self.has_condition(node, "Draining", "True").or_else(|_| self.has_condition(node, "Drained", "True"))?;
-            Ok(found["status"]["drain"].clone())
+            // Of one look: what was read before the condition holds need not have the drain's numbers.
+            let holds = |kind| condition(&found, kind).is_some_and(|condition| condition["status"] == "True");
+            ensure!(holds("Draining") || holds("Drained"), "neither Draining nor Drained is True: {}", found["status"]);
+            let drain = &found["status"]["drain"];
+            ensure!(drain["placementsRemaining"].is_i64(), "status.drain does not say yet what is left: {drain}");
+            Ok(drain.clone())
         })
     }
 
@@ -196,10 +200,6 @@ impl Cluster {
     fn schedulable(&self, node: &str, yes: bool) -> Result<()> {
         let status = if yes { "True" } else { "False" };
         self.namespace.condition(&format!("pinnode/{node}"), "Schedulable", status, Duration::from_mins(1)).map(drop)
-    }
-
-    fn has_condition(&self, node: &str, kind: &str, status: &str) -> Result<()> {
-        self.namespace.condition(&format!("pinnode/{node}"), kind, status, Duration::ZERO).map(drop)
     }
 
     fn annotate(&self, node: &str, annotation: &str) -> Result<()> {

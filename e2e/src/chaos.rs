@@ -186,6 +186,7 @@ async fn disturb_in(arguments: &ChaosArgs, seed: u64, dir: PathBuf) -> Result<Re
 /// Load and faults, then quiet. Gives what was done, what is there at rest, and how long the fleet took to get there.
 async fn act(arguments: &ChaosArgs, steps: &[Step], stage: &Arc<Stage>) -> Result<(Done, State, Duration)> {
     let done = Done::default();
+    let tokens = load::tokens(stage).await?;
     let began = Instant::now();
     let end = began + Duration::from_secs(arguments.seconds);
     let ends = async {
@@ -195,8 +196,8 @@ async fn act(arguments: &ChaosArgs, steps: &[Step], stage: &Arc<Stage>) -> Resul
         stage.is_over.store(true, Ordering::Relaxed);
         planted
     };
-    let (loaded, (), planted) = tokio::join!(load::run(stage), inject::run(stage, steps, &done), ends);
-    loaded.and(planted)?;
+    let ((), (), planted) = tokio::join!(load::run(stage, tokens), inject::run(stage, steps, &done), ends);
+    planted?;
 
     stage.recorder.note("quiet");
     let quiet = Instant::now();
@@ -217,8 +218,11 @@ async fn act(arguments: &ChaosArgs, steps: &[Step], stage: &Arc<Stage>) -> Resul
     let rest = quiet.elapsed();
     let mut state = state.context("the service could not be looked at in the quiet phase")?;
     if !arguments.plant.is_empty() {
-        plant::at_the_end(stage, &arguments.plant, &state).await?;
-        state = tables.state(&stage.system).await?;
+        let planted = plant::at_the_end(stage, &arguments.plant, &state).await;
+        let found = tables.state(&stage.system).await;
+        plant::go_on(stage);
+        planted?;
+        state = found?;
     }
     Ok((done, state, rest))
 }

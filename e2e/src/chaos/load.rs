@@ -62,23 +62,35 @@ struct Client {
     made: usize,
 }
 
-/// Runs the load until the stage says that it is over.
+/// Tokens for the clients, in their order. To be had before faults begin: one that delays a token would delay all clients.
 ///
 /// # Errors
-/// When no client gets a token.
-pub async fn run(stage: &Arc<Stage>) -> Result<()> {
-    let mut clients = tokio::task::JoinSet::new();
+/// When a client gets no token.
+pub async fn tokens(stage: &Stage) -> Result<Vec<String>> {
+    let mut tokens = Vec::new();
     for number in 0..CLIENTS * ORGS.len() {
-        let org = ORGS[number % ORGS.len()];
-        let wish = json!({"org": org, "scopes": ["pins:read", "pins:write"]});
+        let wish = json!({"org": org_of(number), "scopes": ["pins:read", "pins:write"]});
         let minted = stage.system.administer(0, "POST", "tokens", &wish).await?;
-        let token = minted["token"].as_str().context("no token")?.to_owned();
+        tokens.push(minted["token"].as_str().context("no token")?.to_owned());
+    }
+    Ok(tokens)
+}
+
+/// Runs the load, a client for each of the [`tokens`], until the stage says that it is over.
+pub async fn run(stage: &Arc<Stage>, tokens: Vec<String>) {
+    let mut clients = tokio::task::JoinSet::new();
+    for (number, token) in tokens.into_iter().enumerate() {
+        let org = org_of(number);
         let dice = Dice::new(stage.seed, 100 + number as u64);
         let (stage, pins, gone) = (Arc::clone(stage), Vec::new(), Vec::new());
         clients.spawn(Client { stage, org, number, token, dice, pins, gone, made: 0 }.run());
     }
     clients.join_all().await;
-    Ok(())
+}
+
+/// Whose the client of this number is.
+fn org_of(number: usize) -> &'static str {
+    ORGS[number % ORGS.len()]
 }
 
 /// Gives again what no node has got hold of yet and what may have gone with the Kubo that it was given to, until told to

@@ -2,11 +2,13 @@
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
+use nix::sys::signal::Signal;
 
 use super::{
     facts::State,
     load::Stage,
     look::{Tables, cid_of},
+    system::Part,
 };
 
 /// What is broken.
@@ -34,7 +36,8 @@ pub async fn in_the_middle(stage: &Stage, plants: &[Plant]) -> Result<()> {
     Ok(())
 }
 
-/// Breaks what is broken at the end, when the fleet is at rest.
+/// Breaks what is broken at the end, when the fleet is at rest. A pinner that would put it right before anybody looks stands
+/// still from now on, until [`go_on`].
 ///
 /// # Errors
 /// When it cannot be broken.
@@ -53,7 +56,16 @@ pub async fn at_the_end(stage: &Stage, plants: &[Plant], state: &State) -> Resul
         let placement = placement.context("there is no copy to lose")?;
         let node = placement.node.strip_prefix("node-").and_then(|node| node.parse().ok()).context("read a node")?;
         stage.recorder.note(&format!("planted: {} is unpinned on {}", placement.content, placement.node));
+        stage.system.signal(Part::Pinner(node), Signal::SIGSTOP)?;
         stage.system.ask_kubo(node, &format!("pin/rm?arg={}", cid_of(&placement.content)?)).await?;
     }
     Ok(())
+}
+
+/// Has every pinner go on that was stopped for [`at_the_end`].
+pub fn go_on(stage: &Stage) {
+    for node in 0..stage.system.nodes() {
+        // One that was not stopped takes no notice.
+        let _ = stage.system.signal(Part::Pinner(node), Signal::SIGCONT);
+    }
 }
