@@ -275,37 +275,97 @@ begin
 end
 $$;
 
--- Uploads whose blocks a node's Kubo has, which no node need have pinned yet: garbage collection spares them. For an hour
--- at most, since nobody knows whether a file was all of what its root names.
+-- Uploads whose blocks a node's Kubo has, which no node need have pinned yet: garbage collection spares them, and the
+-- node is not drained before others have fetched them.
 create table uploads (
     content bytea not null,
     node_id uuid not null references nodes (id),
-    until timestamptz not null default now() + interval '1 hour',
+    noted timestamptz not null default now(),
+    -- When the node looks whether it has all of what the root names. For an hour the rest may come.
+    look_after timestamptz not null default now() + interval '1 hour',
     primary key (node_id, content)
 );
 
--- Notes an upload, before its pin is accepted.
-create function note_upload(node uuid, content_key bytea) returns void
-language sql volatile security definer set search_path = pg_catalog, public, pg_temp
+-- Notes an upload, before its pin is accepted. Not on a node that is to be emptied, which it says: so once a drain is
+-- visible nothing more comes to wait for.
+create function note_upload(node uuid, content_key bytea) returns boolean
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
 as $$
+begin
+    perform pg_advisory_xact_lock_shared(public.fleet_lock());
+    if (select n.scheduling = 'Drained' from public.nodes n where n.id = node) then
+        return false;
+    end if;
     insert into public.uploads (content, node_id) values (content_key, node)
-    on conflict (node_id, content) do update set until = excluded.until
+    on conflict (node_id, content) do update set noted = excluded.noted, look_after = excluded.look_after;
+    return true;
+end
 $$;
 
--- Whether a node has uploads that a pin wants and no node holds. Forgets those that are of no concern any more.
+-- Whether an upload's blocks may be the only ones of a content that a pin wants: neither the node itself nor another that
+-- lives holds it, and it is tried still. For a moment after it was noted its pin may be about to be accepted.
+create function upload_waits(node uuid, content_key bytea, noted timestamptz) returns boolean
+language sql stable set search_path = pg_catalog, public, pg_temp
+as $$
+    select (
+        select true from public.placements p join public.nodes n on n.id = p.node_id
+        where p.content = content_key and p.status = 'pinned'
+            and (p.node_id = node or n.seen > now() - public.presence_ttl())
+        limit 1
+    ) is null and (
+        noted > now() - interval '1 minute'
+        or (select true from public.contents c where c.key = content_key and c.refs > 0) is not null
+        and coalesce((
+            select bool_or(p.status <> 'failed') from public.placements p
+            where p.content = content_key and p.status <> 'unpinning'
+        ), true)
+    )
+$$;
+
+-- Whether a node has uploads that a pin wants and no node holds, asked while none of its pins is about to be accepted.
+-- Forgets those that are of no concern any more.
 create function has_uploads(node uuid) returns boolean
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
     set plan_cache_mode = force_custom_plan
 as $$
 begin
     delete from public.uploads u
-    where u.node_id = node and (
-        u.until < now()
-        or (select true from public.contents c where c.key = u.content and c.refs > 0) is null
-        or (select true from public.placements p where p.content = u.content and p.status = 'pinned' limit 1)
-    );
+    where u.node_id = node and not public.upload_waits(u.node_id, u.content, '-infinity');
     return exists (select from public.uploads u where u.node_id = node);
 end
+$$;
+
+-- How many uploads a node has that wait for others to fetch them.
+create function waiting_uploads(node uuid) returns bigint
+language sql stable security definer set search_path = pg_catalog, public, pg_temp
+as $$
+    select count(*) from public.uploads u
+    where u.node_id = node and public.upload_waits(u.node_id, u.content, u.noted)
+$$;
+
+-- Up to `max_rows` uploads that a node has had for an hour and nobody has fetched, each again after an hour: if it lacks
+-- blocks of one, so does everybody.
+create function overdue_uploads(node uuid, max_rows integer) returns setof bytea
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp
+as $$
+begin
+    delete from public.uploads u
+    where u.node_id = node and u.look_after < now() and not public.upload_waits(u.node_id, u.content, u.noted);
+    return query
+        update public.uploads u set look_after = now() + interval '1 hour'
+        where u.node_id = node and u.content = any (array(
+            select o.content from public.uploads o where o.node_id = node and o.look_after < now() limit max_rows
+        ))
+        returning u.content;
+end
+$$;
+
+-- Spares an upload no longer that turned out to be less than what its root names, unless it was sent again meanwhile.
+create function forget_upload(node uuid, content_key bytea) returns void
+language sql volatile security definer set search_path = pg_catalog, public, pg_temp
+as $$
+    delete from public.uploads u
+    where u.node_id = node and u.content = content_key and u.noted < now() - interval '1 hour'
 $$;
 
 -- Those of these contents that the node need not hold: it has no placement of them, and either no pin holds them or
@@ -396,14 +456,16 @@ revoke all on function
     take_office(text, uuid), fence(text, bigint), commit_map(bigint, bigint, bytea, bytea, integer[]),
     note_changed(bigint, integer), look_at(bigint, bigint, bytea[]),
     arrange_contents(bigint, bytea[], uuid[], text[], bytea[]), requeue_lost(bigint, integer),
-    forget_unpins(bigint, integer), has_uploads(uuid), surplus(uuid, bytea[]), lose_pins(uuid, bytea[]), pause_fleet(text, text, timestamptz), resume_fleet(),
+    forget_unpins(bigint, integer), has_uploads(uuid), waiting_uploads(uuid), overdue_uploads(uuid, integer),
+    forget_upload(uuid, bytea), surplus(uuid, bytea[]), lose_pins(uuid, bytea[]), pause_fleet(text, text, timestamptz), resume_fleet(),
     end_overdue_pause(bigint), begin_gc(uuid, interval), end_gc(uuid)
 from public;
 grant execute on function
     take_office(text, uuid), fence(text, bigint), commit_map(bigint, bigint, bytea, bytea, integer[]),
     note_changed(bigint, integer), look_at(bigint, bigint, bytea[]),
     arrange_contents(bigint, bytea[], uuid[], text[], bytea[]), requeue_lost(bigint, integer),
-    forget_unpins(bigint, integer), has_uploads(uuid), surplus(uuid, bytea[]), lose_pins(uuid, bytea[]), pause_fleet(text, text, timestamptz), resume_fleet(),
+    forget_unpins(bigint, integer), has_uploads(uuid), waiting_uploads(uuid), overdue_uploads(uuid, integer),
+    forget_upload(uuid, bytea), surplus(uuid, bytea[]), lose_pins(uuid, bytea[]), pause_fleet(text, text, timestamptz), resume_fleet(),
     end_overdue_pause(bigint), begin_gc(uuid, interval), end_gc(uuid)
 to anchorage_worker;
 revoke all on function note_upload(uuid, bytea) from public;

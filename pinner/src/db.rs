@@ -20,6 +20,7 @@ mod pool;
 pub mod readiness;
 pub mod roles;
 pub mod tokens;
+pub mod uploads;
 pub mod usage;
 
 use crate::config;

@@ -16,6 +16,7 @@ mod reports;
 mod results;
 mod sweep;
 mod unpin;
+mod uploads;
 mod verify;
 
 pub use lanes::Slots;
@@ -172,6 +173,7 @@ pub async fn run(worker: Worker, bell: &Bell, stop: CancellationToken) {
         () = async { running.reports.run(&running.worker, &stop).await; std::future::pending().await } => {}
         () = reconcile::run(&running, &before) => {}
         () = collect::run(&running) => {}
+        () = uploads::run(&running.worker) => {}
         () = full::run(&running) => {}
     }
     hand_back(&running.worker).await;

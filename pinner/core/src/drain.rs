@@ -17,15 +17,22 @@ pub struct Surroundings {
     pub least: usize,
     /// What is on the node can be had from it.
     pub answers: bool,
+    /// Uploads to the node that are wanted and that no other node has fetched.
+    pub uploads: u64,
 }
 
-/// Why placements stay on a node that is to be emptied; nothing when they go as fast as they can.
+/// Why placements stay on a node that is to be emptied, or why it is not empty without any; nothing when they go as fast as
+/// they can.
 pub fn blocked_by(remaining: u64, around: Surroundings) -> Vec<String> {
-    let Surroundings { is_paused, is_led, takers, keepers, least, answers } = around;
-    let mut why = Vec::new();
+    let Surroundings { is_paused, is_led, takers, keepers, least, answers, uploads } = around;
+    let waiting = (uploads > 0).then(|| match uploads {
+        1 => "1 upload waits until another node has fetched it".to_owned(),
+        uploads => format!("{uploads} uploads wait until other nodes have fetched them"),
+    });
     if remaining == 0 {
-        return why;
+        return waiting.into_iter().collect();
     }
+    let mut why = Vec::new();
     if is_paused {
         why.push("the fleet is paused for maintenance; the drain goes on when that ends".to_owned());
     }
@@ -55,6 +62,7 @@ pub fn blocked_by(remaining: u64, around: Surroundings) -> Vec<String> {
                 .to_owned(),
         );
     }
+    why.extend(waiting);
     why
 }
 
@@ -69,7 +77,7 @@ mod tests {
     use super::*;
 
     const FREE: Surroundings =
-        Surroundings { is_paused: false, is_led: true, takers: 2, keepers: 2, least: 2, answers: true };
+        Surroundings { is_paused: false, is_led: true, takers: 2, keepers: 2, least: 2, answers: true, uploads: 0 };
 
     #[test]
     fn a_drain_that_cannot_get_on_says_what_to_change() {
@@ -86,6 +94,14 @@ mod tests {
             let why = blocked_by(9, around);
             assert!(why.len() == 1 && why[0].contains(word), "{why:?}");
         }
+    }
+
+    #[test]
+    fn uploads_that_nobody_else_has_are_waited_for_after_the_last_placement() {
+        let around = |uploads| Surroundings { is_led: false, uploads, ..FREE };
+        assert_eq!(blocked_by(0, around(1)), ["1 upload waits until another node has fetched it"]);
+        let why = blocked_by(9, around(2));
+        assert!(why.len() == 2 && why[1] == "2 uploads wait until other nodes have fetched them", "{why:?}");
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! What is true of the fleet as a whole: the map that holds, a pause, whose Kubo collects garbage. See migration 0009.
 
-use super::{Database, PlatformTx, WorkerTx, interval};
+use super::{Database, WorkerTx, interval};
 use pinner_core::{
-    content::ContentKey,
     id::NodeId,
     map::{PlacementMap, Unreadable},
 };
@@ -112,21 +111,6 @@ pub async fn resume(tx: &mut WorkerTx) -> sqlx::Result<()> {
 /// Whether `node`'s Kubo may collect garbage now, for as long as `lease`.
 pub async fn begin_gc(db: &Database, node: NodeId, lease: Duration) -> sqlx::Result<bool> {
     sqlx::query_scalar("select begin_gc($1, $2)").bind(node.uuid()).bind(interval(lease)).fetch_one(&db.worker).await
-}
-
-/// Whether `node` has uploads that a pin wants and no node holds yet.
-pub async fn has_uploads(db: &Database, node: NodeId) -> sqlx::Result<bool> {
-    sqlx::query_scalar("select has_uploads($1)").bind(node.uuid()).fetch_one(&db.worker).await
-}
-
-/// Notes that `node`'s Kubo has the blocks of an upload, so that they are spared until a node holds it.
-pub async fn note_upload(tx: &mut PlatformTx, node: NodeId, content: &ContentKey) -> sqlx::Result<()> {
-    sqlx::query("select note_upload($1, $2)")
-        .bind(node.uuid())
-        .bind(content.as_bytes())
-        .execute(&mut **tx)
-        .await
-        .map(|_| ())
 }
 
 /// `node`'s Kubo is done.

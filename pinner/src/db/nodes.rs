@@ -116,6 +116,9 @@ pub struct PlacementCounts {
     pub unpinning: i64,
     /// Bytes that pins of the node reported while they were fetched.
     pub bytes: i64,
+    /// Uploads that only the node may have, where that decides whether it is drained. They are no placements.
+    #[sqlx(default)]
+    pub uploads: i64,
 }
 
 impl PlacementCounts {
@@ -274,9 +277,11 @@ const COUNTED: &str = "count(*) filter (where status = 'queued') as queued,
     count(*) filter (where status = 'unpinning') as unpinning,
     coalesce(sum(bytes), 0)::bigint as bytes";
 
-/// What is on a node, read in the caller's transaction.
+/// What is on a node, its uploads included, read in the caller's transaction.
 pub async fn placements(connection: &mut PgConnection, node: NodeId) -> sqlx::Result<PlacementCounts> {
-    let query = sqlx::AssertSqlSafe(format!("select {COUNTED} from placements where node_id = $1"));
+    let query = sqlx::AssertSqlSafe(format!(
+        "select {COUNTED}, waiting_uploads($1) as uploads from placements where node_id = $1"
+    ));
     sqlx::query_as(query).bind(node.uuid()).fetch_one(connection).await
 }
 

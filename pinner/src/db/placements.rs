@@ -72,7 +72,7 @@ pub struct Wake {
     pub generation: i64,
 }
 
-fn content(bytes: &[u8]) -> sqlx::Result<ContentKey> {
+pub(super) fn content(bytes: &[u8]) -> sqlx::Result<ContentKey> {
     ContentKey::from_bytes(bytes).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 

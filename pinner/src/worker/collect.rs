@@ -5,7 +5,10 @@
 //! for, and only one node of the fleet collects at a time. It is asked for when something was let go since the last time.
 
 use super::Running;
-use crate::{db::fleet, kubo::KuboError};
+use crate::{
+    db::{fleet, uploads},
+    kubo::KuboError,
+};
 use pinner_core::attempt::spread;
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
@@ -69,9 +72,9 @@ async fn collect(running: &Running) -> Result<bool, CollectError> {
 
 async fn with_room(running: &Running) -> Result<(), CollectError> {
     // First: a slow upload must hold up no pin.
-    let uploads = timeout(UPLOADS_MAX, running.worker.gates.uploads.write()).await;
-    let _no_uploads = uploads.map_err(|_| CollectError::NoRoom)?;
-    if fleet::has_uploads(&running.worker.db, running.worker.node).await? {
+    let ended = timeout(UPLOADS_MAX, running.worker.gates.uploads.write()).await;
+    let _no_uploads = ended.map_err(|_| CollectError::NoRoom)?;
+    if uploads::any(&running.worker.db, running.worker.node).await? {
         return Err(CollectError::NoRoom);
     }
     let began = Instant::now();

@@ -51,7 +51,7 @@ pub(super) async fn verify(running: &Running, content: &ContentKey) -> anyhow::R
 }
 
 /// Whether a walk through the content ended at a block that is not there. One that takes too long proves nothing.
-async fn lacks_a_block(kubo: &Kubo, content: &ContentKey) -> Result<bool, KuboError> {
+pub(super) async fn lacks_a_block(kubo: &Kubo, content: &ContentKey) -> Result<bool, KuboError> {
     match kubo.measure(content).await {
         Ok(_) => Ok(false),
         Err(KuboError::Refused(why)) => Ok(why.contains("could not find") || why.contains("not found")),

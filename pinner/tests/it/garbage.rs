@@ -2,18 +2,13 @@
 //! long by it.
 
 use crate::stage::{
-    cids,
-    client::id,
-    containers,
+    cids, containers,
     database::Database,
-    fake_kubo::{Addition, FakeKubo},
-    map::wait_for_map_of,
     pinner::Setup,
     wait::{SOON, until},
 };
-use reqwest::Method;
 
-async fn has_block(kubo: &str, cid: &str) -> bool {
+pub(crate) async fn has_block(kubo: &str, cid: &str) -> bool {
     let url = format!("{kubo}/api/v0/block/stat?arg={cid}&offline=true");
     reqwest::Client::new().post(url).send().await.expect("Kubo answers").status().is_success()
 }
@@ -65,43 +60,4 @@ async fn garbage_is_collected_while_fetches_hang_and_pins_go_on() {
     for pin in &hanging {
         assert_eq!(org.get(&format!("/pins/{pin}")).await.expect(200)["status"], "pinning", "none was given up for it");
     }
-}
-
-#[tokio::test]
-async fn an_upload_that_no_node_holds_yet_is_spared() {
-    let (database, kubo, elsewhere) = (Database::new().await, containers::kubo(), FakeKubo::new().await);
-    elsewhere.plan(|_, _| Addition::Silence);
-    let setup = Setup::new(&database, &kubo).with("ANCHORAGE_WORKER_GC_SECONDS", 1);
-    let pinner = setup.start().await;
-    // Only one node of the fleet collects at a time, and it is not to be that one.
-    let other = setup.sibling("node-1", &elsewhere.url).with("ANCHORAGE_WORKER_GC_SECONDS", 3600).start().await;
-    let org = pinner.org_with("acme", &["pins:read", "pins:write", "uploads:write"]).await;
-    wait_for_map_of(&[&pinner, &other]).await;
-    // Until one is placed on the other node, which never fetches it.
-    let waiting = until("one is placed elsewhere", SOON * 2, async || {
-        let request = org.request(Method::POST, "/api/v1/uploads").header("content-type", "text/plain");
-        let answer = org.send(request.body(cids::fresh())).await.expect(202);
-        let cid = answer["pin"]["cid"].as_str().unwrap().to_owned();
-        until("it is decided where", SOON, async || {
-            let status = org.status(&id(&answer)).await;
-            if elsewhere.look(|record| record.under_way(&cid) > 0) {
-                Some(Some(cid.clone()))
-            } else {
-                (status == "pinned").then_some(None)
-            }
-        })
-        .await
-    })
-    .await;
-    // Something to collect: a pin on this node that is let go.
-    until("a collection was put off for it", SOON * 2, async || {
-        let block = cids::fresh_block();
-        cids::put(&kubo, &block).await;
-        let pin = org.pin(&cids::raw(&block)).await;
-        until("it is somewhere", SOON, async || (org.status(&pin).await != "queued").then_some(())).await;
-        org.delete(&format!("/pins/{pin}")).await.expect(202);
-        pinner.log().contains("fetches or uploads under way did not make room").then_some(())
-    })
-    .await;
-    assert!(has_block(&kubo, &waiting).await);
 }

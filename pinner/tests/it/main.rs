@@ -42,3 +42,4 @@ mod tenancy;
 mod tokens;
 mod two_pinners;
 mod uploads;
+mod waiting_uploads;

@@ -103,7 +103,7 @@ async fn find(service: &Service, name: &str) -> Result<Node, ApiError> {
 }
 
 /// What is on a node: as it was counted, but where that decides whether it is drained, as it is. One snapshot does not matter:
-/// what places on a node after its drain was asked for does not exist.
+/// what places on a node, or notes an upload to it, after its drain was asked for does not exist.
 async fn placements(tx: &mut WorkerTx, row: &NodeRow, counted: &Counts) -> sqlx::Result<PlacementCounts> {
     if row.asked() == Scheduling::Drained {
         nodes::placements(tx, NodeId::from_uuid(row.id)).await

@@ -17,7 +17,7 @@ use crate::{
         KuboError,
         upload::{self, Inlet},
     },
-    service::Service,
+    service::{Ready, Service},
 };
 use actix_multipart::Multipart;
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
@@ -27,6 +27,7 @@ use pinner_core::{
     Invalid, car,
     content::SubmittedCid,
     id::OrgId,
+    members::Scheduling,
     options::Copies,
     pin::{NewPin, RawPin},
 };
@@ -65,7 +66,7 @@ pub struct Wish {
         (status = 408, description = "Nothing came for a minute", body = Failure),
         (status = 409, description = "The org would hold more than it may", body = Failure),
         (status = 413, description = "The file is too large", body = Failure),
-        (status = 503, description = "Kubo is away", body = Failure),
+        (status = 503, description = "Kubo is away, or this node is to be emptied; later, or on another node", body = Failure),
     ))]
 pub async fn upload(
     service: web::Data<Service>,
@@ -86,6 +87,9 @@ pub async fn upload(
     if !*service.ready()?.kubo_ready.borrow() {
         return Err(kubo_away());
     }
+    if is_to_be_emptied(service.ready()?) {
+        return Err(drained());
+    }
     let mut bounds = Bounds::of(&service, uploader.org).await?;
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if let Some(bytes) = declared.filter(|_| !is_form(&request)) {
@@ -99,7 +103,10 @@ pub async fn upload(
     let status = detached(&service, async move {
         let _spared = spared;
         let mut tx = work.db.platform().await?;
-        db::fleet::note_upload(&mut tx, work.ready()?.node, pin.cid.key()).await?;
+        // The view of the fleet that let it begin was a beat old, and it may have taken long.
+        if !db::uploads::note(&mut tx, work.ready()?.node, pin.cid.key()).await? {
+            return Err(drained());
+        }
         tx.commit().await?;
         accept::create(&work, uploader.org, &pin).await
     })
@@ -116,6 +123,16 @@ fn new_pin(wish: &Wish, cid: &str) -> Result<NewPin, Invalid> {
 
 fn kubo_away() -> ApiError {
     ApiError::Unavailable("this node's Kubo does not answer; try again, or another node".into())
+}
+
+/// A node that is to be emptied takes nothing that others would have to fetch from it before it goes.
+fn is_to_be_emptied(ready: &Ready) -> bool {
+    let nodes = ready.fleet.nodes();
+    nodes.iter().any(|node| node.id == ready.node.uuid() && node.asked() == Scheduling::Drained)
+}
+
+fn drained() -> ApiError {
+    ApiError::Unavailable("this node is being drained and takes no uploads; try again, another node does".into())
 }
 
 /// Puts the file into Kubo; gives the CID that it is.

@@ -69,6 +69,7 @@ pub(super) const DEFINERS: &[Known] = &[
     ("keep_needed for anchorage_worker", WORK),
     ("fold_counts for anchorage_worker", "adds up what is counted; shows nothing of it"),
     ("forget_unpins for anchorage_worker", LEAD),
+    ("forget_upload for anchorage_worker", WORK),
     ("hand_back for anchorage_worker", WORK),
     ("has_uploads for anchorage_worker", WORK),
     ("held_jobs for anchorage_worker", WORK),
@@ -81,7 +82,11 @@ pub(super) const DEFINERS: &[Known] = &[
     ("note_bytes for nobody", INNER),
     ("note_changed for anchorage_worker", LEAD),
     ("note_failed_copies for nobody", INNER),
-    ("note_upload for anchorage_api", "spares a content from garbage collection; shows nothing"),
+    (
+        "note_upload for anchorage_api",
+        "spares a content from garbage collection; shows whether the node is to be emptied",
+    ),
+    ("overdue_uploads for anchorage_worker", WORK),
     ("pause_fleet for anchorage_worker", LEAD),
     ("pin_progress for anchorage_api", GUARDED),
     ("place_pins for anchorage_api", GUARDED),
@@ -96,6 +101,7 @@ pub(super) const DEFINERS: &[Known] = &[
     ("take_office for anchorage_worker", LEAD),
     ("unpin_jobs for anchorage_api", GUARDED),
     ("usage_of for anchorage_api", GUARDED),
+    ("waiting_uploads for anchorage_worker", WORK),
 ];
 
 /// Functions with the owner's rights that are meant to reach another org's rows when the API calls them.

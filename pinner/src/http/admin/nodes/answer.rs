@@ -116,7 +116,7 @@ pub(super) struct Around<'a> {
 }
 
 impl Around<'_> {
-    fn of(&self, node: &NodeRow) -> Surroundings {
+    fn of(&self, node: &NodeRow, counts: &PlacementCounts) -> Surroundings {
         let others = || self.nodes.iter().filter(|other| other.id != node.id);
         let keeps = |other: &&NodeRow| match other.asked() {
             Scheduling::Drained => false,
@@ -131,6 +131,7 @@ impl Around<'_> {
             keepers: others().filter(keeps).count(),
             least: self.least,
             answers: node.live && node.kubo_ready,
+            uploads: u64::try_from(counts.uploads).unwrap_or(0),
         }
     }
 }
@@ -140,7 +141,7 @@ impl Node {
         let remaining = counts.total();
         let asked = row.asked();
         let state = match asked {
-            Scheduling::Drained if remaining == 0 => "drained",
+            Scheduling::Drained if remaining == 0 && counts.uploads == 0 => "drained",
             Scheduling::Drained => "draining",
             Scheduling::Maintenance => "maintenance",
             _ if !row.live => "down",
@@ -188,7 +189,7 @@ impl Drain {
             placements_total: total,
             placements_remaining: remaining,
             bytes_remaining: counts.bytes,
-            blocked_by: drain::blocked_by(number(remaining), around.of(row)),
+            blocked_by: drain::blocked_by(number(remaining), around.of(row, counts)),
         }
     }
 }
