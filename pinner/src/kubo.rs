@@ -10,7 +10,7 @@ pub mod pins;
 pub mod upload;
 
 use addition::Addition;
-use pinner_core::content::ContentKey;
+use pinner_core::{content::ContentKey, garbage::Repo};
 use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 use std::time::Duration;
@@ -165,16 +165,17 @@ impl Kubo {
         }
     }
 
-    /// How many bytes it may store.
-    pub async fn storage_max(&self) -> Result<u64, KuboError> {
+    /// How many bytes it stores and may store.
+    pub async fn repo(&self) -> Result<Repo, KuboError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Answer {
+            repo_size: u64,
             storage_max: u64,
         }
         // All of it would have Kubo look at every block (HAZARDS 13).
         let answer: Answer = self.ask("repo/stat", &[("size-only", "true")], PULSE_TIMEOUT).await?;
-        Ok(answer.storage_max)
+        Ok(Repo { used: answer.repo_size, most: answer.storage_max })
     }
 
     /// Deletes every block that no pin holds. Gives how many those were. Nobody can pin meanwhile, so whoever asks sees to

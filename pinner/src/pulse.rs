@@ -96,8 +96,8 @@ impl Pulse {
 
     /// Asks Kubo how much it may store, for the next beat to tell.
     pub async fn weigh(&self) {
-        match self.kubo.storage_max().await {
-            Ok(bytes) => self.capacity.store(members::coarse(bytes), Ordering::Relaxed),
+        match self.kubo.repo().await {
+            Ok(repo) => self.capacity.store(members::coarse(repo.most), Ordering::Relaxed),
             Err(error) => tracing::debug!(%error, "Kubo does not say how much it may store"),
         }
     }

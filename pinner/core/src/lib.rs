@@ -19,6 +19,7 @@
 //! - [`lane`]: which placements are taken next.
 //! - [`attempt`]: how long an attempt may go on, and why it ends.
 //! - [`retry`]: what follows a failed attempt.
+//! - [`garbage`]: whether a collection of garbage waits for fetches.
 //! - [`scope`]: what a token may do.
 
 pub mod address;
@@ -28,6 +29,7 @@ pub mod car;
 pub mod content;
 pub mod drain;
 pub mod filter;
+pub mod garbage;
 pub mod id;
 pub mod invalid;
 pub mod lane;

@@ -3,13 +3,14 @@
 //! Kubo lets nobody pin while it collects, and begins to collect only when nobody pins: a single fetch that hangs would
 //! hold up everything (HAZARDS 12). So fetches under way have a moment to end and are then put back, uploads are waited
 //! for, and only one node of the fleet collects at a time. It is asked for when something was let go since the last time.
+//! What is put back loses its blocks, so while there is room fetches that get on are waited for ([`pinner_core::garbage`]).
 
 use super::Running;
 use crate::{
     db::{fleet, uploads},
     kubo::KuboError,
 };
-use pinner_core::attempt::spread;
+use pinner_core::{attempt::spread, garbage::Situation};
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -21,7 +22,7 @@ const ROOM_MAX: Duration = Duration::from_secs(40);
 const UPLOADS_MAX: Duration = Duration::from_secs(5);
 /// How long a collection may take; nobody else collects meanwhile.
 const COLLECT_MAX: Duration = Duration::from_secs(30 * 60);
-/// Time to the next try when it is somebody else's turn, or a pause.
+/// Time to the next try when it is somebody else's turn, or a pause, or fetches get on.
 const TURN: Duration = Duration::from_secs(10);
 /// Time to the next try after one that came to nothing: it may have held up pins for some seconds.
 const RETRY: Duration = Duration::from_secs(60);
@@ -34,18 +35,50 @@ pub(super) async fn run(running: &Running) {
             () = sleep(spread(every, rand::random())) => {}
             () = running.full.found() => {}
         }
+        let due = Instant::now();
+        let mut was_put_off = false;
         while running.has_garbage.load(Ordering::Relaxed) {
-            let wait = match collect(running).await {
-                Ok(true) => break,
-                Ok(false) => TURN,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot collect garbage; tries again");
-                    RETRY
+            let wait = if is_put_off(running, due).await {
+                if !was_put_off {
+                    tracing::info!(
+                        "garbage collection is put off: there is room, and fetches get on that would begin anew"
+                    );
+                }
+                was_put_off = true;
+                TURN
+            } else {
+                match collect(running).await {
+                    Ok(true) => break,
+                    Ok(false) => TURN,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot collect garbage; tries again");
+                        RETRY
+                    }
                 }
             };
             sleep(spread(wait, rand::random())).await;
         }
     }
+}
+
+/// Whether a collection that was `due` then has to wait for fetches.
+async fn is_put_off(running: &Running, due: Instant) -> bool {
+    let advanced = running.reports.advanced();
+    // Without a fetch nothing depends on the rest.
+    if advanced.is_none() {
+        return false;
+    }
+    let repo = running.worker.kubo.repo().await.inspect_err(|error| {
+        tracing::debug!(%error, "Kubo does not say how much it stores");
+    });
+    let situation = Situation {
+        due_for: due.elapsed(),
+        deadline: running.worker.settings.retry.deadline,
+        advanced,
+        repo: repo.ok(),
+        is_disk_full: running.full.is_full(),
+    };
+    situation.is_put_off()
 }
 
 /// Why nothing was collected.

@@ -37,7 +37,12 @@ impl Full {
 
     /// Of what slots have room for, what the disk has room for.
     pub(super) fn limit(&self, room: Room) -> Room {
-        if *self.is_full.borrow() { Room { unpins: room.unpins, ..Room::default() } } else { room }
+        if self.is_full() { Room { unpins: room.unpins, ..Room::default() } } else { room }
+    }
+
+    /// Whether the disk is full.
+    pub(super) fn is_full(&self) -> bool {
+        *self.is_full.borrow()
     }
 
     /// Ends when the disk is found to be full.

@@ -3,6 +3,7 @@
 
 use super::{LEASE, Worker};
 use crate::db::placements::{self, JobGeneration, Progress, Ticket};
+use pinner_core::attempt;
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard},
@@ -30,6 +31,8 @@ struct Running {
     ticket: Ticket,
     progress: Progress,
     began: Instant,
+    /// When the first block came, and the last.
+    blocks_came: Option<(Instant, Instant)>,
     told: Option<(Progress, Instant)>,
     superseded: CancellationToken,
 }
@@ -58,6 +61,7 @@ impl Reports {
             ticket: ticket.clone(),
             progress: Progress::default(),
             began: Instant::now(),
+            blocks_came: None,
             told: None,
             superseded: superseded.clone(),
         };
@@ -115,6 +119,15 @@ impl Reports {
         self.running().len()
     }
 
+    /// How long ago any fetch got a block that was not among its first, which come in a moment and would again; none when
+    /// none has.
+    pub(super) fn advanced(&self) -> Option<Duration> {
+        let running = self.running();
+        let came = running.values().filter_map(|running| running.blocks_came);
+        let last = came.filter(|(first, last)| *last - *first >= attempt::BRIEF).map(|(_, last)| last).max();
+        last.map(|last| last.elapsed())
+    }
+
     fn running(&self) -> MutexGuard<'_, HashMap<JobGeneration, Running>> {
         self.running.lock().expect("nobody panics while holding this lock")
     }
@@ -123,7 +136,10 @@ impl Reports {
 impl Reported {
     /// Notes how far the work is.
     pub(super) fn note(&self, progress: Progress) {
-        if let Some(running) = self.reports.running().get_mut(&self.id) {
+        let mut running = self.reports.running();
+        if let Some(running) = running.get_mut(&self.id).filter(|running| running.progress != progress) {
+            let now = Instant::now();
+            running.blocks_came = Some((running.blocks_came.map_or(now, |(first, _)| first), now));
             running.progress = progress;
         }
     }

@@ -18,6 +18,7 @@ mod deadlines;
 mod drains;
 mod errors;
 mod garbage;
+mod garbage_put_off;
 mod gauges;
 mod hangups;
 mod histories;

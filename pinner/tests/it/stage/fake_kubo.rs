@@ -24,7 +24,7 @@ pub(crate) enum Addition {
     Silence,
     /// Lines that say "no progress" until the caller goes away.
     Standstill,
-    /// A block each time that this has passed, without end.
+    /// A block each time that this has passed, until the plan is another one: then it is pinned.
     Drip(Duration),
     /// A little progress, then the end of the answer, as a failure looks whose trailer nobody reads.
     EndsWithoutPin,
@@ -47,6 +47,8 @@ pub(crate) struct Record {
     pub(crate) measures_nothing: bool,
     /// Whether its disk is full.
     pub(crate) disk_is_full: bool,
+    /// How much it stores, of 10 GB.
+    pub(crate) repo_size: u64,
     /// Whether a write failed; then all do until it is started again.
     write_failed: bool,
     /// What is being removed.
@@ -210,7 +212,11 @@ impl Call {
                 let body = format!(r#"{{"ID":"{peer}","Addresses":["/ip4/127.0.0.1/tcp/4001/p2p/{peer}"]}}"#);
                 whole(&mut stream, 200, &body).await
             }
-            "repo/stat" => whole(&mut stream, 200, r#"{"RepoSize":0,"StorageMax":10000000000}"#).await,
+            "repo/stat" => {
+                let size = self.note(|record| record.repo_size);
+                let body = format!(r#"{{"RepoSize":{size},"StorageMax":10000000000}}"#);
+                whole(&mut stream, 200, &body).await
+            }
             "pin/ls" => {
                 if parameters.get("type").map(String::as_str) != Some("recursive") {
                     self.note(|record| record.crimes.push("pin/ls without type=recursive".into()));
@@ -306,8 +312,7 @@ impl Call {
             }
             record.calls.iter().filter(|(call, arg)| call == "pin/add" && arg == cid).count() - 1
         });
-        let plan = Arc::clone(&*self.plan.lock().expect("nobody panics while holding this lock"));
-        let addition = plan(cid, before);
+        let addition = plan_of(&self.plan)(cid, before);
         if addition == Addition::Silence {
             return gone(&mut stream).await;
         }
@@ -332,6 +337,11 @@ impl Call {
             },
             Addition::Drip(every) => {
                 for n in 2.. {
+                    if plan_of(&self.plan)(cid, before) != addition {
+                        self.note(|record| record.pinned.insert(cid.to_owned()));
+                        chunk(&mut stream, &format!(r#"{{"Pins":["{cid}"]}}"#)).await?;
+                        break;
+                    }
                     tokio::select! {
                         () = tokio::time::sleep(every) => {}
                         ended = gone(&mut stream) => return ended,
@@ -347,6 +357,10 @@ impl Call {
         }
         stream.write_all(b"0\r\nX-Stream-Error: it failed\r\n\r\n").await.ok()
     }
+}
+
+fn plan_of(plan: &Mutex<Arc<Plan>>) -> Arc<Plan> {
+    Arc::clone(&*plan.lock().expect("nobody panics while holding this lock"))
 }
 
 /// Waits until the caller hangs up.
