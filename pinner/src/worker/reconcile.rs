@@ -23,8 +23,6 @@ use tokio::time::sleep;
 
 /// The first comparison comes this long after the start: what a crash left behind should not wait for an hour.
 const FIRST: Duration = Duration::from_secs(60);
-/// Time between two tries to reach a Kubo that is away.
-const LOOK: Duration = Duration::from_millis(250);
 /// Contents that are asked about at a time.
 const BATCH: usize = 1_000;
 /// The empty directory, which Kubo pins itself when it is first started.
@@ -86,11 +84,9 @@ pub(super) async fn run(running: &Running, before: &[ContentKey]) {
 /// Waits until Kubo has ended and answers again, though it may have been away for a moment only.
 async fn comes_back(running: &Running) {
     while !running.worker.kubo.ends().await {
-        sleep(LOOK).await;
+        sleep(verify::LOOK).await;
     }
-    while running.worker.kubo.identity().await.is_err() {
-        sleep(LOOK).await;
-    }
+    verify::answers(&running.worker.kubo).await;
 }
 
 /// One comparison. `suspects` are what was too much the last time; then what is too much now.

@@ -10,9 +10,13 @@ use crate::{
     kubo::{Kubo, KuboError},
 };
 use pinner_core::content::ContentKey;
+use std::time::Duration;
+use tokio::time::sleep;
 
 /// What a Kubo that comes back has to prove: more than it can have had under way.
 const LATEST: usize = 256;
+/// Time between two tries to reach a Kubo that is away.
+pub(super) const LOOK: Duration = Duration::from_millis(250);
 
 /// What was placed here last and is pinned.
 pub(super) async fn latest(worker: &Worker) -> Vec<ContentKey> {
@@ -22,18 +26,36 @@ pub(super) async fn latest(worker: &Worker) -> Vec<ContentKey> {
     })
 }
 
-/// Verifies these contents.
+/// Verifies these contents. Kubo may go away meanwhile: then the rest waits until it is back, and what it went away at has
+/// one more try after that.
 pub(super) async fn all(running: &Running, contents: &[ContentKey]) {
-    let mut broken = 0;
+    let (mut broken, mut again) = (0, Vec::new());
     for content in contents {
         match verify(running, content).await {
             Ok(is_whole) => broken += i64::from(!is_whole),
-            Err(error) => return tracing::warn!(%error, "cannot verify what was pinned last"),
+            Err(error) => {
+                tracing::warn!(%error, %content, "cannot verify what was pinned last; tries once more");
+                again.push(content);
+                answers(&running.worker.kubo).await;
+            }
+        }
+    }
+    for content in again {
+        match verify(running, content).await {
+            Ok(is_whole) => broken += i64::from(!is_whole),
+            Err(error) => tracing::warn!(%error, %content, "cannot verify what was pinned last"),
         }
     }
     if broken > 0 {
         tracing::warn!(broken, of = contents.len(), "Kubo lacked blocks of what it had pinned; they are fetched again");
         running.worker.metrics.reconciled("broken", broken);
+    }
+}
+
+/// Waits until Kubo answers.
+pub(super) async fn answers(kubo: &Kubo) {
+    while kubo.identity().await.is_err() {
+        sleep(LOOK).await;
     }
 }
 

@@ -238,3 +238,33 @@ async fn on_a_full_disk_pins_wait_and_kubo_is_started_again_when_it_does_not_not
     assert_eq!(sqlx::query_scalar::<_, i64>(failed).fetch_one(&admin).await.unwrap(), 0);
     kubo.check();
 }
+
+/// A crash may have kept the record of a pin without its blocks, and Kubo may go away again while that is looked at.
+#[tokio::test]
+async fn what_was_pinned_last_is_verified_to_the_end_though_kubo_goes_away_meanwhile() {
+    let (database, kubo) = (Database::new().await, FakeKubo::new().await);
+    let setup = Setup::new(&database, &kubo.url);
+    let pinner = setup.start().await;
+    let org = pinner.org("acme").await;
+    let cids = [cids::fresh(), cids::fresh(), cids::fresh()];
+    for cid in &cids {
+        let id = org.pin(cid).await;
+        wait_for(&org, &id, "pinned", |pin| pin["status"] == "pinned").await;
+    }
+    pinner.kill().await;
+    // The last are looked at first.
+    kubo.look(|record| {
+        record.lacking.extend([cids[0].clone(), cids[2].clone()]);
+        record.breaks_at = Some(cids[1].clone());
+    });
+    let pinner = setup.start().await;
+    until("both are counted", SOON, async || {
+        let text = reqwest::get(&pinner.metrics_url).await.unwrap().text().await.unwrap();
+        text.contains("anchorage_reconciled_total{result=\"broken\"} 2").then_some(())
+    })
+    .await;
+    truth::wait_for_rest(&database.pool("postgres"), SOON).await;
+    let calls = |call| cids.each_ref().map(|cid| kubo.calls(call, cid));
+    assert_eq!((calls("pin/add"), calls("dag/stat")[1]), ([2, 1, 2], 2));
+    kubo.check();
+}

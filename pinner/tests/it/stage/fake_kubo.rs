@@ -45,6 +45,10 @@ pub(crate) struct Record {
     pub(crate) removal_takes: Duration,
     /// Whether `dag/stat` fails.
     pub(crate) measures_nothing: bool,
+    /// What it has pinned and lacks blocks of.
+    pub(crate) lacking: BTreeSet<String>,
+    /// What `dag/stat` breaks off at, once.
+    pub(crate) breaks_at: Option<String>,
     /// Whether its disk is full.
     pub(crate) disk_is_full: bool,
     /// How much it stores, of 10 GB.
@@ -240,6 +244,7 @@ impl Call {
             "pin/rm" => {
                 let _busy = self.busy(&call, &cid);
                 self.remove_slowly(&cid).await;
+                self.note(|record| record.lacking.remove(&cid));
                 if self.note(|record| record.pinned.remove(&cid)) {
                     whole(&mut stream, 200, &format!(r#"{{"Pins":["{cid}"]}}"#)).await
                 } else {
@@ -252,7 +257,11 @@ impl Call {
                 if parameters.get("offline").map(String::as_str) != Some("true") {
                     self.note(|record| record.crimes.push("dag/stat without offline=true".into()));
                 }
-                if self.note(|record| record.pinned.contains(&cid) && !record.measures_nothing) {
+                if self.note(|record| record.breaks_at.take_if(|at| *at == cid).is_some()) {
+                    return None;
+                }
+                let is_whole = |record: &mut Record| record.pinned.contains(&cid) && !record.lacking.contains(&cid);
+                if self.note(|record| is_whole(record) && !record.measures_nothing) {
                     whole(&mut stream, 200, r#"{"UniqueBlocks":1,"TotalSize":100,"DagStats":[]}"#).await
                 } else {
                     let message = r#"{"Message":"block was not found locally (offline)","Code":0,"Type":"error"}"#;
