@@ -310,7 +310,7 @@ as $$
     select (
         select true from public.placements p join public.nodes n on n.id = p.node_id
         where p.content = content_key and p.status = 'pinned'
-            and (p.node_id = node or n.seen > now() - public.presence_ttl())
+            and (p.node_id = node or n.kubo_seen > now() - public.presence_ttl())
         limit 1
     ) is null and (
         noted > now() - interval '1 minute'

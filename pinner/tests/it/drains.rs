@@ -5,12 +5,13 @@ use crate::stage::{
     client::id,
     database::Database,
     fake_kubo::{Addition, FakeKubo},
+    map::wait_for_map_of,
     pinner::{Pinner, Setup},
     truth,
     wait::{SOON, until},
 };
 use pinner_core::id::PinId;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::Duration;
 
 /// So many nodes with fake Kubos, each content on two, once all are in the map.
@@ -26,14 +27,7 @@ async fn fleet<const N: usize>(database: &Database) -> ([Pinner; N], [FakeKubo; 
         pinners.push(setup.start().await);
         kubos.push(kubo);
     }
-    until("the map has all of them, and all go by it", SOON, async || {
-        let plan = pinners[0].admin().get("/admin/v1/rebalance").await.expect(200);
-        let presences = pinners[0].admin().get("/admin/v1/presences").await.expect(200);
-        let goes_by_it = |one: &&Value| one["mapVersion"] == plan["mapVersion"] && one["kuboReady"] == true;
-        let all = presences["presences"].as_array()?.iter().filter(goes_by_it).count() == N;
-        (all && plan["moves"] == json!([]) && plan["mapVersion"] != 0).then_some(())
-    })
-    .await;
+    wait_for_map_of(&pinners.iter().collect::<Vec<_>>()).await;
     let (Ok(pinners), Ok(kubos)) = (pinners.try_into(), kubos.try_into()) else { unreachable!("there are N") };
     (pinners, kubos)
 }

@@ -195,9 +195,7 @@ async fn what_is_new_goes_past_a_node_without_room_and_comes_home_when_there_is_
         setup.sibling("node-1", &kubos[1].url).start().await,
         setup.sibling("node-2", &kubos[2].url).start().await,
     ];
-    for pinner in &pinners {
-        wait_for_nodes(pinner, 3).await;
-    }
+    wait_for_map_of(&pinners.each_ref()).await;
     let org = pinners[0].org("acme").await;
     kubos[2].look(|record| record.disk_is_full = true);
     until("all know that its disk is full", SOON, async || {

@@ -9,6 +9,7 @@ use crate::{
         containers::KUBOS,
         database::Database,
         fake_kubo::{Addition, FakeKubo},
+        map::wait_for_map_of,
         pinner::{Pinner, Setup},
         wait::{SOON, until},
     },
@@ -35,14 +36,7 @@ async fn stage(kubo: &str, with: impl FnOnce(Setup) -> Setup) -> Stage {
     // One node collects at a time, and this one would have to wait for what hangs.
     let other = setup.sibling("node-1", &elsewhere.url).with("ANCHORAGE_WORKER_GC_SECONDS", 3600).start().await;
     let org = pinner.org_with("acme", &["pins:read", "pins:write", "uploads:write"]).await;
-    until("both place by a map of both", SOON * 2, async || {
-        let plan = pinner.admin().get("/admin/v1/rebalance").await.expect(200);
-        let all = pinner.admin().get("/admin/v1/presences").await.expect(200);
-        let all = all["presences"].as_array().unwrap();
-        let by_it = all.iter().filter(|one| one["mapVersion"] == plan["mapVersion"]).count();
-        (plan["moves"] == json!([]) && plan["mapVersion"] != 0 && by_it == 2).then_some(())
-    })
-    .await;
+    wait_for_map_of(&[&pinner, &other]).await;
     Stage { database, elsewhere, pinner, _other: other, org }
 }
 
