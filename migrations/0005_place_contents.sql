@@ -252,8 +252,8 @@ begin
                 returning p.node_id, p.job, p.generation
             ), revived as (
                 update public.placements p
-                set status = 'queued', turn = turns.turn, share = turns.share, generation = p.generation + 1, lease_until = null, attempts = 0,
-                    tried_since = null, next_attempt = now(), error = null, reason = null, moved = false, after = null
+                set status = 'queued', turn = turns.turn, share = turns.share, generation = p.generation + 1,
+                    lease_until = null, attempts = 0, tried_since = null, next_attempt = now(), error = null, reason = null, moved = false, after = null
                 from turns
                 where p.content = turns.content and p.node_id = turns.node_id and p.status in ('failed', 'unpinning')
                 returning p.node_id, p.job, p.generation

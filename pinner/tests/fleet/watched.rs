@@ -65,12 +65,22 @@ pub(crate) async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<
     }
 }
 
+/// A metric in what a node tells of itself; 0 while it was never counted.
+fn value(metrics: &str, name: &str) -> f64 {
+    metrics.lines().find_map(|line| line.strip_prefix(name)).map_or(0.0, |value| value.trim().parse().unwrap())
+}
+
 impl Fleet {
     /// The fleet that an `anchorage dev` announced.
     pub(crate) async fn of(dev: &Dev) -> Self {
         let all = |pointer| dev.texts(pointer).into_iter().map(str::to_owned).collect();
         Self {
-            http: reqwest::Client::builder().timeout(std::time::Duration::from_secs(20)).build().unwrap(),
+            // A connection that is kept may be ended by the other side just when it is to be used again.
+            http: reqwest::Client::builder()
+                .timeout(std::time::Duration::from_secs(20))
+                .pool_max_idle_per_host(0)
+                .build()
+                .unwrap(),
             endpoint: dev.text("/endpoint").to_owned(),
             admin: dev.text("/adminToken").to_owned(),
             org: dev.text("/orgs/demo").to_owned(),
@@ -225,17 +235,20 @@ impl Fleet {
     pub(crate) async fn fetched(&self) -> usize {
         let mut fetched = 0.0;
         for node in 0..self.metrics.len() {
-            fetched += self.metric(node, "anchorage_pins_finished_total{result=\"pinned\"}").await;
+            let text = until("its metrics are told", async || self.metrics_of(node).await).await;
+            fetched += value(&text, "anchorage_pins_finished_total{result=\"pinned\"}");
         }
         fetched as usize
     }
 
     /// A metric of a node; 0 while it is not there.
     pub(crate) async fn metric(&self, node: usize, name: &str) -> f64 {
-        let Ok(answer) = self.http.get(&self.metrics[node]).send().await else { return 0.0 };
-        let text = answer.text().await.unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
-        line.trim().parse().unwrap()
+        self.metrics_of(node).await.map_or(0.0, |text| value(&text, name))
+    }
+
+    async fn metrics_of(&self, node: usize) -> Option<String> {
+        let answer = self.http.get(&self.metrics[node]).send().await.ok()?;
+        answer.error_for_status().ok()?.text().await.ok()
     }
 
     /// Samples, until it is ended, on how many nodes each content is that a pin calls pinned.
