@@ -161,15 +161,15 @@ begin
 end
 $$;
 
--- How long what is asked for once more waits for its next attempt, at most. As long as after a first failure: so whoever
--- brings origins or blocks does not wait for somebody else's back-off, and asking again and again has a content that nobody
--- has tried no more often than one that is new, each time by a request that counts towards limits.
+-- How long what is asked for once more waits for its next attempt, at most: as long as after a first failure. So whoever
+-- brings origins or blocks does not wait for somebody else's back-off; and a content that nobody has is, however often it
+-- is asked for, tried no more often than one that is new.
 create function asked_anew_wait() returns interval
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp
 as $$ select interval '5 seconds' $$;
 
--- Places the contents of pins that this transaction has inserted: has what is sought already sought for as long as
--- if it were new, revives what had failed or was about to be unpinned,
+-- Places the contents of pins that this transaction has inserted: gives what is sought already as long as if it were new,
+-- revives what had failed or was about to be unpinned,
 -- fills up from the candidates of each pin (`width` for each, best first, none for no more) to its copies, settles, and
 -- notes in the orgs how far their times and turns went. The first so many candidates as `homes` says are where the content
 -- belongs by the map of that version; a content that is not put there, or nowhere, or is placed by another map than the

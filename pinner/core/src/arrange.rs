@@ -162,6 +162,8 @@ pub fn arrange(
             _ => None,
         });
     }
+    // A node that is to be emptied is stuck when a home neither has the content nor takes it, and nobody who could stand in
+    // is about to have it.
     let awaits =
         |home: &NodeId| !node(*home).takes && !of(*home).is_some_and(|copy| is_held(copy) && node(*home).is_live);
     let waits = |copy: &Copy| {
@@ -170,8 +172,7 @@ pub fn arrange(
     };
     let is_found = stand_ins.iter().all(|id| of(*id).is_some_and(is_held));
     if !is_kept && !is_under_way && is_found && homes.iter().any(awaits) && copies.iter().any(waits) {
-        let at_home = held - stand_ins.len();
-        let wanted = (need.least.saturating_sub(held)).min((homes.len() - at_home).saturating_sub(stand_ins.len()));
+        let wanted = need.least.min(homes.len()).saturating_sub(held);
         let fits = |id: &NodeId| node(*id).takes && node(*id).is_live && !homes.contains(id);
         let found = spares().into_iter().filter(fits).filter_map(|node| match of(node) {
             None => Some(Step::Add { node, failed: all_failed }),
